@@ -1,0 +1,24 @@
+"""What the lessons use: two programs in one notebook, every call recorded, and the kernel's own view beside it."""
+
+from helpers import callers
+from helpers import recorded_select as select
+from helpers import recorded_socket as socket
+from helpers.machine import check_machine, optional_programs
+from helpers.predict import predict
+from helpers.programs import Program, compile_c
+from helpers.serving import serving
+from helpers.stage import Stage, StillWaiting
+
+__all__ = [
+    "Program",
+    "Stage",
+    "StillWaiting",
+    "callers",
+    "check_machine",
+    "compile_c",
+    "optional_programs",
+    "predict",
+    "select",
+    "serving",
+    "socket",
+]

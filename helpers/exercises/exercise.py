@@ -1,0 +1,145 @@
+"""What an exercise is: a check, hints, and a reference; and what came of checking an answer."""
+
+from __future__ import annotations
+
+import dis
+import html
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from helpers.exercises.trial import Trial
+from helpers.gate import gate
+
+Status = Literal["right", "not yet", "not tried yet"]
+LOOK = {"right": ("#009E73", "✓"), "not yet": ("#D55E00", "✗"), "not tried yet": ("#767676", "·")}
+
+RETURNS_NONE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}  # all that an empty body compiles to
+
+
+class NotYet(Exception):
+    """Raised by a check: the sentence that tells a person what the answer did wrong."""
+
+
+def returned(trial: Trial, case: str) -> Any:
+    """What the answer returned in this case; NotYet if it hung or raised."""
+    if trial.hung:
+        raise NotYet(f"{case}: your function did not return: {trial.hung}.")
+    if trial.error is not None:
+        raise NotYet(f"{case}: your function raised {trial.raised()}.")
+    return trial.result
+
+
+class Outcome:
+    """What a check found: `.status` is "right", "not yet" or "not tried yet", `.message` a sentence for a person.
+
+    `.calls` are the calls that the answer made in the case that failed, and `.printed` what it printed there.
+    """
+
+    def __init__(self, exercise: str, status: Status, message: str, calls: str = "", printed: str = "") -> None:
+        self.exercise, self.status, self.message, self.calls, self.printed = exercise, status, message, calls, printed
+        self._shown = False
+
+    def __repr__(self) -> str:
+        lines = [f"{LOOK[self.status][1]} {self.exercise}: {self.status}", f"  {self.message}"]
+        for title, text in (("its calls:", self.calls), ("it printed:", self.printed)):
+            if text:
+                lines += [f"  {title}", *(f"    {line}" for line in text.splitlines())]
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        colour, mark = LOOK[self.status]
+        details = "".join(
+            f'<div style="font-size:90%;opacity:.8;margin-top:3px">{title}</div>'
+            f'<pre style="margin:0;padding:0;background:none;white-space:pre-wrap">{html.escape(text)}</pre>'
+            for title, text in (("its calls:", self.calls), ("it printed:", self.printed))
+            if text
+        )
+        return {
+            "text/plain": repr(self),
+            "text/html": f'<div style="border-left:4px solid {colour};padding:3px 0 3px 12px;max-width:46em">'
+            f"<b>{mark} {html.escape(self.exercise)}: {self.status}</b><div>{html.escape(self.message)}</div>{details}</div>",
+        }
+
+    def _ipython_display_(self) -> None:
+        if not self._shown:
+            _display(self)
+        self._shown = False  # check() has shown it; the next time that it is asked for, it is shown again
+
+
+class Exercise:
+    """An exercise: `check(answer)`, `hint()`, `solution()`.
+
+    `judge(answer)` tries the answer and raises NotYet with a sentence if it is wrong; `praise` is said when it is right.
+    """
+
+    def __init__(
+        self, name: str, judge: Callable[[Callable[..., Any]], None], reference: Callable[..., Any], praise: str, *hints: str
+    ) -> None:
+        self.name, self.reference = name, reference
+        self._judge, self._praise, self._hints, self._given = judge, praise, hints, 0
+        gate.at_new_stage.append(self._begin_anew)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: .check({self.reference.__name__}), .hint(), .solution()"
+
+    def _begin_anew(self) -> None:
+        self._given = 0
+
+    def check(self, answer: Callable[..., Any]) -> Outcome:
+        """Try `answer`, a function, against real peers, show what came of it, and give it back."""
+        outcome = self._outcome(answer)
+        _display(outcome)
+        outcome._shown = True
+        return outcome
+
+    def _outcome(self, answer: Any) -> Outcome:
+        wanted = self.reference.__name__
+        if not callable(answer):
+            said = f"check() takes the function itself: write check({wanted}), with no brackets after {wanted}."
+            return Outcome(self.name, "not yet", said)
+        if _untouched(answer):
+            return Outcome(self.name, "not tried yet", f"Write the body of {wanted}, run its cell, then run this one again.")
+        try:
+            self._judge(answer)
+        except NotYet as problem:
+            trial = Trial.latest
+            calls, printed = (trial.calls(), trial.printed) if trial is not None else ("", "")
+            return Outcome(self.name, "not yet", str(problem), calls, printed)
+        finally:
+            Trial.latest = None
+        return Outcome(self.name, "right", self._praise)
+
+    def hint(self) -> None:
+        """Print one hint more."""
+        self._given = min(self._given + 1, len(self._hints))
+        for n, hint in enumerate(self._hints[: self._given], 1):
+            print(f"hint {n} of {len(self._hints)}: {hint}")
+        if self._given == len(self._hints):
+            print("that was the last hint; .solution() shows one way")
+
+    def solution(self) -> None:
+        """Print the reference: one right answer of many, the one that the course's own tests run."""
+        print(inspect.getsource(self.reference).rstrip())
+
+
+def _untouched(answer: Callable[..., Any]) -> bool:
+    """Is it the stub, whose body is its docstring and `...`?"""
+    code = getattr(answer, "__code__", None)
+    if code is None:
+        return False
+    does = {instruction.opname for instruction in dis.get_instructions(code)}
+    return does <= RETURNS_NONE and all(const in (None, Ellipsis, answer.__doc__) for const in code.co_consts)
+
+
+def _display(outcome: Outcome) -> None:
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        shell = None
+    else:
+        shell = get_ipython()
+    if shell is None:
+        print(outcome)
+    else:
+        shell.display_pub.publish(outcome._repr_mimebundle_())

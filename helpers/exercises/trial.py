@@ -1,0 +1,133 @@
+"""An answer on trial: the learner's function called once, in a thread of its own, with a deadline.
+
+Whatever the function raises, prints, leaves open or never ends, nothing of it is left after the trial.  Its calls are
+recorded apart from the lesson's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from helpers.cells import is_learners, learners_only, line_of, route_output
+from helpers.gate import RUNNING, Actor, Wake, gate, poll
+from helpers.recorded_socket import force_close, recorder
+from helpers.recording import Call, Recording
+
+DEADLINE = 3.0  #: seconds that an answer has for one case; every case is answered in milliseconds
+SHOWN_CALLS = 12
+
+
+class Trial:
+    """`Trial(function, *args)` calls it and waits for it to return, to raise, or for the deadline.
+
+    `result` is what it returned, `error` what it raised, `hung` says that it did neither, and where it was then.
+    """
+
+    latest: Trial | None = None
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.hung = ""
+        self.printed = ""
+        self._function, self._args, self._deadline = function, args, DEADLINE
+        self.actor = Actor("your function", ending=SystemExit)
+        self.actor.keeps_log = True
+        self.recording = Recording()
+        self._ended = threading.Event()
+        self._before = recorder.recording
+        self._thread = threading.Thread(target=self._run, name="your function", daemon=True)
+        Trial.latest = self
+
+    def __enter__(self) -> Trial:
+        route_output()
+        recorder.recording = self.recording
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ended.is_set():
+            self.wait()
+        recorder.recording = self._before
+        for sock in list(recorder.sockets):
+            if sock.end.role == self.actor.name:
+                force_close(sock)
+        gate.leave_behind(self.actor)
+
+    def wait(self) -> None:
+        """Wait for the function to end, until the deadline; then end it."""
+        if not self._ended.wait(self._deadline):
+            line = line_of(self.actor.thread)
+            doing = f"was in {self.actor.wait.words}" if self.actor.wait else "was still running"
+            self.hung = f"after {self._deadline:.0f} seconds it {doing}" + (f" ({line})" if line else "")
+            gate.end(self.actor)
+            self._ended.wait(0.3)
+        self.printed = "".join(str(piece) for piece in self.actor.log)[:400]
+
+    def rest(self, limit: float = 0.05) -> None:
+        """Let the function take what has come: return when it waits for more, has ended, or after `limit` seconds (it may
+        wait in a plain socket, which nobody can see)."""
+        wake, until = Wake(), time.monotonic() + limit
+        gate.watchers.append(wake)
+        try:
+            while not self._ended.is_set() and (left := until - time.monotonic()) > 0:
+                with gate.lock:
+                    if self.actor.at_rest and self.actor.wait is not None:
+                        return
+                poll([wake], [], left)
+                wake.drain()
+        finally:
+            gate.watchers.remove(wake)
+
+    def _run(self) -> None:
+        gate.become(self.actor)
+        self.actor.state = RUNNING
+        try:
+            self.result = self._function(*self._args)
+        except BaseException as error:  # (sys.exit() too)
+            self.error = learners_only(error)
+        self._ended.set()
+
+    def raised(self) -> str:
+        """The error, for a person: its class, its words, and the line of the answer that it came from."""
+        if self.error is None:
+            return ""
+        lines = [f for f in traceback.extract_tb(self.error.__traceback__) if is_learners(f.filename)]
+        where = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
+        return f"{type(self.error).__name__}: {self.error}{where}"
+
+    def unclosed(self) -> list[str]:
+        """The sockets that the function made, or accepted, and never closed by a call of its own."""
+        closed = {e.call.end for e in self.recording.events if e.call.name in ("close", "detach")}
+        return [end.label for end in self.recording.ends if end.role == self.actor.name and end not in closed]
+
+    def calls(self) -> str:
+        """The calls that the function made, one a line."""
+        told = [_told(e.call) for e in self.recording.events if not e.waits and e.call.role == self.actor.name]
+        if len(told) > SHOWN_CALLS:
+            half = SHOWN_CALLS // 2
+            told = [*told[:half], f"… {len(told) - 2 * half} more …", *told[-half:]]
+        return "\n".join(told)
+
+
+def _told(call: Call) -> str:
+    args = ", ".join(_brief(arg) for arg in call.args if call.name != "socket")
+    subject = f"{call.end.label}." if call.end is not None and call.name != "socket" else ""
+    if call.error is not None:
+        ended = isinstance(call.error, SystemExit)
+        came = " … and was ended here" if ended else f" raised {type(call.error).__name__}"
+    elif call.receives or isinstance(call.result, (bytes, int)) and not isinstance(call.result, bool):
+        came = f" → {_brief(call.result)}"
+    else:
+        came = ""
+    return f"{subject}{call.name}({args}){came}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, bytes) and getattr(value, "whole", len(value)) > 24:
+        return f"{value[:20]!r}… ({getattr(value, 'whole', len(value))} bytes)"
+    return repr(value)

@@ -1,0 +1,156 @@
+"""Each exercise: its reference is right, its stub is not tried yet, and every wrong answer is told its own sentence."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+from answers import RIGHT, WRONG, breaks, exits, hangs
+
+import helpers.exercises
+from helpers import recorded_socket
+from helpers.exercises import trial
+from helpers.exercises.exercise import Exercise, Outcome
+
+# answers leave sockets open, on purpose or not, and Python warns of it: that is what the checks tell them
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+LESSONS = sorted(Path(helpers.exercises.__file__).parent.glob("lesson_*.py"))
+EXERCISES: dict[str, Exercise] = {
+    name.removeprefix("exercise_"): value
+    for lesson in LESSONS
+    for name, value in vars(importlib.import_module(f"helpers.exercises.{lesson.stem}")).items()
+    if isinstance(value, Exercise)
+}
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """A check leaves no thread and no open socket, and puts the record back."""
+    before, record = set(threading.enumerate()), recorded_socket.recorder.recording
+    yield
+    left = [t for t in set(threading.enumerate()) - before if t.is_alive() and t.name != "your function"]
+    assert not left
+    assert recorded_socket.recorder.recording is record
+    assert all(s.fileno() < 0 for s in list(recorded_socket.recorder.sockets))
+
+
+def stub_of(name: str) -> object:
+    """The stub, as it stands in the lesson."""
+    for path in NOTEBOOKS.glob(f"{int(name[:-1]):02}_*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code" and f"exercise_{name}.check(" in cell.source:
+                space: dict[str, object] = {}
+                exec(cell.source.partition(f"exercise_{name}.check(")[0], space)
+                return space[EXERCISES[name].reference.__name__]
+    raise LookupError(f"no lesson has the stub of exercise {name}")
+
+
+def test_there_are_answers_for_every_exercise():
+    assert set(RIGHT) == set(WRONG) == set(EXERCISES)
+    assert all(len(answers) >= 4 for answers in WRONG.values())
+    assert all(len(answers) >= 2 for answers in RIGHT.values())
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_reference_is_right(name):
+    outcome = EXERCISES[name].check(EXERCISES[name].reference)
+    assert (outcome.status, outcome.calls) == ("right", "")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_is_not_tried_yet(name):
+    assert EXERCISES[name].check(stub_of(name)).status == "not tried yet"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_stub_and_the_reference_take_the_same(name):
+    stub, reference = inspect.signature(stub_of(name)), inspect.signature(EXERCISES[name].reference)
+    assert list(stub.parameters) == list(reference.parameters)
+
+
+@pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers])
+def test_other_styles_are_right(name, answer):
+    outcome = EXERCISES[name].check(answer)
+    assert outcome.status == "right", outcome.message
+
+
+@pytest.mark.parametrize(("name", "answer", "words"), [(n, a, w) for n, wrong in WRONG.items() for a, w in wrong])
+def test_a_wrong_answer_is_told_what_it_did(name, answer, words):
+    outcome = EXERCISES[name].check(answer)
+    assert outcome.status == "not yet"
+    assert words in outcome.message, outcome.message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_wrong_answer_has_a_sentence_of_its_own(name):
+    words = [w for _, w in WRONG[name]]
+    assert len(set(words)) >= 4
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_an_answer_does_it_is_told(name):
+    exercise = EXERCISES[name]
+    assert "struct.pack" in exercise.check(breaks).message or "error" in exercise.check(breaks).message
+    assert exercise.check(exits).status == "not yet"
+    assert exercise.check(None).status == exercise.check(b"reply").status == "not yet"
+    assert "takes the function itself" in exercise.check(3).message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_that_hangs_is_stopped(name, monkeypatch):
+    monkeypatch.setattr(trial, "DEADLINE", 0.5)
+    outcome = EXERCISES[name].check(hangs)
+    assert outcome.status == "not yet"
+    assert "second" in outcome.message
+
+
+def test_what_an_answer_prints_is_shown_and_nowhere_else(capsys):
+    def loud(text):
+        print("here I am", text)
+        return text
+
+    outcome = EXERCISES["0a"].check(loud)
+    assert outcome.printed == "here I am hello\n"
+    assert capsys.readouterr().out.count("here I am") == 1  # in the outcome that check() shows
+
+
+def test_an_outcome_is_shown_once_and_told_as_text_and_html(capsys):
+    outcome = EXERCISES["0a"].check(EXERCISES["0a"].reference)
+    assert capsys.readouterr().out.count("right") == 1
+    outcome._ipython_display_()  # as the notebook does with a cell's last value
+    assert capsys.readouterr().out == ""
+    outcome._ipython_display_()
+    assert "right" in capsys.readouterr().out
+    hostile = Outcome("<b>", "not yet", "<script>alert(1)</script>", "<i>", "<u>")._repr_mimebundle_()["text/html"]
+    assert "<script>" not in hostile and "<i>" not in hostile and "<u>" not in hostile
+
+
+def test_hints_come_one_by_one_and_begin_anew_with_a_stage(capsys, monkeypatch):
+    from helpers import Stage
+
+    exercise = EXERCISES["1a"]
+    told = []
+    for _ in range(4):
+        exercise.hint()
+        told.append(capsys.readouterr().out.count("hint "))
+    assert told == [1, 2, 3, 3]
+    monkeypatch.setattr(recorded_socket.recorder, "recording", None)  # put back after the stage
+    stage = Stage("server", namespace={})
+    exercise.hint()
+    assert capsys.readouterr().out.count("hint ") == 1
+    stage.close()
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_is_the_reference(name, capsys):
+    EXERCISES[name].solution()
+    source = capsys.readouterr().out
+    space = {"socket": recorded_socket, "struct": __import__("struct")}
+    exec(source, space)
+    assert EXERCISES[name].check(space[EXERCISES[name].reference.__name__]).status == "right"
