@@ -34,8 +34,9 @@ PASSING = {"FIN_WAIT1", "LAST_ACK", "CLOSING", "SYN_RECV"}  #: until a packet co
 PORT = re.compile(r"(?<=[\d\]]):(\d{1,5})$")
 COLUMNS = {"name": "name", "role": "role", "fd": "fd", "local": "local address", "peer": "peer address"}
 COLUMNS |= {"state": "state", "unread": "unread", "queue": "queue"}
+NUMBERS = {"fd", "unread"}
 COLOURS = {"server": "#0072B2", "client": "#D55E00", "kernel": "#999999", "outside": "#999999"}  # Okabe and Ito's
-SMALL = "font-size:12px;opacity:0.8;text-align:left;margin:0;padding:2px 8px"
+SMALL = "font-size:12px;opacity:0.8;text-align:left;margin:0;padding:2px 6px"
 
 
 @dataclass(slots=True)
@@ -64,13 +65,13 @@ Source = Callable[[Collection[str]], tuple[list[SocketRow], list[str]]]  #: tabl
 
 def _text(address: Any) -> str:
     """An address of the socket module as ss(8) writes it."""
-    if isinstance(address, tuple):
-        host, port = address[0].partition("%")[0], address[1]
+    if isinstance(address, tuple) and len(address) > 1:
+        host, port = str(address[0]).partition("%")[0], address[1]
         return "" if not port else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    path = "@" + address.strip(b"\0").decode(errors="replace") if isinstance(address, bytes) else address
-    if path is None:
+    if address is None:
         return ""
-    return "unix:" + (path if len(path) <= 24 else "..." + path[-21:]) if path else "unix:unnamed"
+    path = "@" + address.strip(b"\0").decode(errors="replace") if isinstance(address, bytes) else str(address)
+    return "unix:" + (path if 0 < len(path) <= 24 else "..." + path[-21:] if path else "unnamed")
 
 
 def _pair(local: str, peer: str) -> tuple[str, str]:
@@ -125,6 +126,7 @@ def psutil_source(kinds: Collection[str]) -> tuple[list[SocketRow], list[str]]:
     import psutil
 
     notes, rows, me = [], [], os.getpid()
+    found: list[tuple[Any, int]]  # psutil's sconn, or its pconn, which has no process
     try:
         found = [(item, item.pid or 0) for item in psutil.net_connections("inet")]
     except psutil.AccessDenied:
@@ -140,11 +142,12 @@ def _inode(end: Endpoint) -> int | None:
     """Which of the system's sockets the descriptor is (fstat(2)); 0: not known; None: no socket any more."""
     if sys.platform == "win32":
         return 0
-    try:
-        status = os.fstat(end.fd)
-    except OSError:
-        return None
-    return status.st_ino if stat.S_ISSOCK(status.st_mode) else None
+    else:
+        try:
+            status = os.fstat(end.fd)
+            return status.st_ino if stat.S_ISSOCK(status.st_mode) else None
+        except OSError:
+            return None
 
 
 def _unread(end: Endpoint) -> int | None:
@@ -178,14 +181,14 @@ class SocketTable:
         for column, cells in self._columns().items() if self.rows else ():
             cells = [COLUMNS[column], *cells]
             width = 4 if column == "fd" else max(len(PORT.sub(":65535", cell)) for cell in cells)
-            padded.append([c.rjust(width) if column in ("fd", "unread") else c.ljust(width) for c in cells])
-        lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)] or ["No sockets yet."]
+            padded.append([c.rjust(width) if column in NUMBERS else c.ljust(width) for c in cells])
+        lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)] or ["No socket is open."]
         return "\n".join([*lines, *self.footnotes])
 
     def _repr_html_(self) -> str:
         notes = "".join(f'<p style="{SMALL}">{escape(note)}</p>' for note in self.footnotes)
         if not self.rows:
-            return f"<p>No sockets yet.</p>{notes}"
+            return f"<p>No socket is open.</p>{notes}"
         columns = self._columns()
         head = "".join(_cell(column, COLUMNS[column], "col") for column in columns)
         lines = [map(_cell, columns, cells) for cells in zip(*columns.values(), strict=True)]
@@ -201,15 +204,16 @@ class SocketTable:
 
 
 def _cell(column: str, text: str, scope: str = "") -> str:
-    style = f"padding:4px 8px;white-space:nowrap;text-align:{'right' if column in ('fd', 'unread') else 'left'}"
+    style = f"font-size:12px;padding:4px 6px;white-space:nowrap;text-align:{'right' if column in NUMBERS else 'left'}"
     scope, inner = scope or ("row" if column == "name" else ""), escape(text)
     if scope:
-        return f'<th scope="{scope}" style="{style}">{inner}</th>'
+        weight = "normal" if "(" in text else "bold"  # what is no variable of the learner's is set back
+        return f'<th scope="{scope}" style="{style};font-weight:{weight}">{inner}</th>'
     if column == "role":
         square = "display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px"
         inner = f'<span style="{square};background-color:{COLOURS.get(text, "#009E73")}"></span>{inner}'
-    elif column in ("fd", "local", "peer", "unread"):
-        style += ";font-family:monospace;font-family:var(--jp-code-font-family,monospace);font-size:12px"
+    elif column in {*NUMBERS, "local", "peer"}:
+        style += ";font-family:monospace;font-family:var(--jp-code-font-family,monospace)"
         inner = PORT.sub(r':<b class="port">\1</b>', inner)
     return f'<td class="{column}" style="{style}">{inner}</td>'
 
@@ -253,7 +257,7 @@ def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: So
             if not seen and (pair[1] or end.backlog is not None):
                 seen = joined.get(pair)  # no descriptor belongs to TIME_WAIT; Windows tells of none
             row = _describe(end, seen or SocketRow("", "", ""), complete)
-            if not pair[0] or row.local.rpartition(":")[2] == pair[0].rpartition(":")[2]:  # else it is another socket now
+            if not pair[0] or row.local.rpartition(":")[2] == pair[0].rpartition(":")[2]:  # else another has its fd now
                 row.name, pair = names(end), _pair(row.local, row.peer)
                 rows.append(row)
                 used.add(id(seen))
@@ -280,7 +284,7 @@ def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: So
     if complete and any(row.state == "LISTEN" and row.queue is None for row in rows):
         notes.append("queue: this system does not tell how many calls wait.")
     if complete and any(row.state in QUEUED - {"connected"} and row.unread is None for row in rows):
-        notes.append("unread: where it is empty, this system does not tell it.")
+        notes.append("unread: this system does not tell it of every connection.")
     return SocketTable(rows, notes)
 
 

@@ -46,7 +46,9 @@ def _files() -> str:
     except ImportError:  # Windows has no such limit
         return ""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return "" if soft < 0 or soft >= 256 else f"only {soft} files may be open: run `ulimit -n 1024`, then `python3 run.py`"
+    return (
+        "" if soft < 0 or soft >= 256 else f"only {soft} files may be open: run `ulimit -n 1024`, then `python3 run.py`"
+    )
 
 
 CHECKS: dict[str, Callable[[], str]] = {

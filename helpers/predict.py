@@ -1,11 +1,12 @@
 """A question before the cell that answers it: `predict("What will …?", "this", "that")`.
 
-To say what will happen, and then to look, teaches more than looking alone.  A prediction is not marked.  Without widgets
-(on GitHub, in a test) the question stands there as text.
+To say what will happen, and then to look, teaches more than looking alone.  A prediction is not marked.  Without
+widgets (on GitHub, in a test) the question stands there as text.
 """
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from helpers.gate import gate
@@ -26,7 +27,9 @@ class predict:
 
     def __repr__(self) -> str:
         lines = [f"Predict: {self.question}"]
-        return "\n".join(lines + [f"  {letter}) {choice}" for letter, choice in zip("abcde", self.choices, strict=False)])
+        return "\n".join(
+            lines + [f"  {letter}) {choice}" for letter, choice in zip("abcde", self.choices, strict=False)]
+        )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self)}
@@ -40,47 +43,39 @@ class predict:
             import ipywidgets as widgets
         except ImportError:
             return None
-        question = widgets.HTML(f"<b>Predict.</b> {_escape(self.question)}")
-        noted = widgets.HTML(self._said())
-        # the answer is read out by a screen reader as it changes
-        choice = widgets.RadioButtons(
-            options=[*self.choices], value=self.answer, layout=widgets.Layout(width="auto", margin="2px 0 2px 8px")
-        )
+        # buttons, since JupyterLab keeps the arrow keys to itself: Tab goes from choice to choice, Space takes one
+        wide = widgets.Layout(
+            width="auto", max_width="44em", height="auto", min_height="32px", margin="3px 0",
+            display="flex", justify_content="flex-start",
+        )  # fmt: skip
+        buttons = [widgets.Button(layout=wide) for _ in self.choices]
+        for button, choice in zip(buttons, self.choices, strict=True):
+            button.on_click(lambda _, choice=choice: self._choose(choice))
+        said = widgets.HTML()
+        self._views.append((buttons, said))
+        self._show()
+        question = widgets.HTML(f"<b>Predict.</b> {html.escape(self.question)}")
+        layout = widgets.Layout(border_left="4px solid #CC79A7", padding="2px 0 2px 12px", margin="4px 0")
+        return widgets.VBox([question, *buttons, said], layout=layout)
 
-        def chosen(change: dict[str, Any]) -> None:
-            self.answer = change["new"]
-            for said, other in self._views:
-                said.value = self._said()
-                other.value = self.answer
+    def _choose(self, choice: str | None) -> None:
+        self.answer = choice
+        self._show()
 
-        choice.observe(chosen, "value")
-        self._views.append((noted, choice))
-        box = widgets.VBox([question, choice, noted])
-        box.layout.border_left = "4px solid #CC79A7"
-        box.layout.padding = "2px 0 2px 12px"
-        return box
-
-    def _said(self) -> str:
-        if self.answer is None:
-            return "<i>Choose, then run the next cell.</i>"
-        return f"You say: <b>{_escape(self.answer)}</b>. Now run the next cell, and look."
-
-    def _reset(self) -> None:
-        self.answer = None
-        for said, choice in self._views:
-            choice.value = None
-            said.value = self._said()
-
-
-def _escape(text: str) -> str:
-    import html
-
-    return html.escape(text)
+    def _show(self) -> None:
+        for buttons, said in self._views:
+            for letter, choice, button in zip("abcde", self.choices, buttons, strict=False):
+                button.description = f"{'✓' if choice == self.answer else letter + ')'} {choice}"
+                button.style.font_weight = "bold" if choice == self.answer else "normal"
+            if self.answer is None:
+                said.value = "<i>Choose, then run the next cell.</i>"
+            else:
+                said.value = f"You say: <b>{html.escape(self.answer)}</b>. Now run the next cell, and look."
 
 
 def _reset_all() -> None:
     for one in _noted:
-        one._reset()
+        one._choose(None)
     _noted.clear()
 
 

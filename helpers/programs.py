@@ -44,16 +44,21 @@ class Program:
 
     def _read(self, whole: bool) -> str:
         """Read its output; a program that says nothing in time is ended, and TimeoutError raised."""
-        late = threading.Timer(PATIENCE, self._process.kill)
+        out_of_time = threading.Event()
+        late = threading.Timer(PATIENCE, self._end_late, (out_of_time,))
         late.start()
         try:
             assert self._process.stdout is not None
             text = self._process.stdout.read() if whole else self._process.stdout.readline()
         finally:
             late.cancel()
-        if self._process.poll() is not None and self._process.returncode == -9:
+        if out_of_time.is_set():
             raise TimeoutError(f"the program said nothing for {PATIENCE:.0f} seconds, and was ended")
         return text.rstrip("\n")
+
+    def _end_late(self, out_of_time: threading.Event) -> None:
+        out_of_time.set()
+        self._process.kill()
 
     def line(self) -> str:
         """The next line that it prints."""

@@ -3,62 +3,56 @@
 `from helpers import socket` in place of `import socket` changes nothing else: every public name is here, every call
 raises the class and errno of the standard one (socket(2), connect(2), accept(2), recv(2), send(2)).
 
-| call                                              | recorded    | its wait can be ended          |
-| ------------------------------------------------- | ----------- | ------------------------------ |
-| socket, bind, listen, shutdown, close, detach     | yes         | (does not wait)                |
-| setsockopt, settimeout, setblocking               | yes         | (does not wait)                |
-| accept, connect, connect_ex                       | yes         | yes; connect of AF_UNIX: no    |
-| recv, recv_into, recvfrom, recvfrom_into          | yes         | yes; with MSG_WAITALL: no      |
-| recvmsg, recvmsg_into                             | yes         | yes; with MSG_WAITALL: no      |
-| send, sendall, sendto, sendmsg                    | yes         | yes                            |
-| makefile, sendfile, create_connection             | as the calls that they make | yes            |
-| create_server, socketpair, fromfd, dup            | as the calls that they make | (does not wait) |
-| getsockname, getpeername, getsockopt, fileno …    | no          | (does not wait)                |
-| selectors on these sockets                        | no          | no; `from helpers import select`: yes |
-| ssl: what an SSLSocket does                       | no          | no: it takes the descriptor    |
-| asyncio on these sockets                          | yes; on Windows no | as its tasks are cancelled |
-| socketserver, http.client, urllib                 | no: they make standard sockets | no          |
+| call                                     | recorded                       | its wait can be ended                 |
+| ---------------------------------------- | ------------------------------ | ------------------------------------- |
+| socket, bind, listen, shutdown           | yes                            | (does not wait)                       |
+| close, detach                            | yes                            | (does not wait)                       |
+| setsockopt, settimeout, setblocking      | yes                            | (does not wait)                       |
+| accept, connect, connect_ex              | yes                            | yes; connect of AF_UNIX: no           |
+| recv, recv_into, recvfrom, recvfrom_into | yes                            | yes; with MSG_WAITALL: no             |
+| recvmsg, recvmsg_into                    | yes                            | yes; with MSG_WAITALL: no             |
+| send, sendall, sendto, sendmsg           | yes                            | yes                                   |
+| makefile, sendfile, create_connection    | as the calls that they make    | yes                                   |
+| create_server                            | as the calls that it makes     | (does not wait)                       |
+| socketpair, fromfd, dup                  | no; what their sockets do: yes | (does not wait)                       |
+| getsockname, getpeername, getsockopt     | no                             | (does not wait)                       |
+| selectors on these sockets               | no                             | no; `from helpers import select`: yes |
+| ssl: what an SSLSocket does              | no                             | no: it takes the descriptor           |
+| asyncio on these sockets                 | yes; on Windows no             | as its tasks are cancelled            |
+| socketserver, http.client, urllib        | no: they make standard sockets | no                                    |
 """
 
 from __future__ import annotations
 
 import copy
+import ctypes
 import errno
+import io
 import os
 import socket as _standard
 import sys
-import threading
 import weakref
 from collections.abc import Callable
+from operator import index
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from helpers.gate import Actor, Wait, gate
-from helpers.recording import Call, Endpoint, Recording, shorten
+from helpers.recording import KEPT_BYTES, Call, Cut, Endpoint, Recording, key, octets, shorten
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
-if TYPE_CHECKING:
-    from socket import (
-        AF_INET as AF_INET,
-        AF_INET6 as AF_INET6,
-        AF_UNIX as AF_UNIX,
-        MSG_DONTWAIT as MSG_DONTWAIT,
-        MSG_PEEK as MSG_PEEK,
-        MSG_WAITALL as MSG_WAITALL,
-        SHUT_RD as SHUT_RD,
-        SO_LINGER as SO_LINGER,
-        SOCK_STREAM as SOCK_STREAM,
-        SOL_SOCKET as SOL_SOCKET,
-        getdefaulttimeout as getdefaulttimeout,
-    )
-else:
-    AF_UNIX = getattr(_standard, "AF_UNIX", None)
-    MSG_DONTWAIT = getattr(_standard, "MSG_DONTWAIT", 0)  # Windows has none
-    MSG_WAITALL = getattr(_standard, "MSG_WAITALL", 0)
 __all__ = list(_standard.__all__)
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
 
 Result = TypeVar("Result")
-_OURS = {__file__, _standard.__file__}
+_plain = _standard.socket
+_UNIX = getattr(_standard, "AF_UNIX", None)
+_AT_ONCE = int(getattr(_standard, "MSG_DONTWAIT", 0))  # Windows has none
+_WHOLE = int(getattr(_standard, "MSG_WAITALL", 0))
+_LOOKS = int(_standard.MSG_PEEK) | int(getattr(_standard, "MSG_ERRQUEUE", 0))  # these leave the bytes where they are
 
 
 class _Recorder:
@@ -66,7 +60,12 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.recording = Recording()
-        self.sockets: weakref.WeakSet[socket] = weakref.WeakSet()
+        self.living: weakref.WeakValueDictionary[int, socket] = weakref.WeakValueDictionary()
+
+    @property
+    def sockets(self) -> list[socket]:
+        """The recorded sockets that somebody still holds."""
+        return [sock for living in self.living.valuerefs() if (sock := living()) is not None]
 
 
 recorder = _Recorder()
@@ -75,7 +74,7 @@ recorder = _Recorder()
 class socket(_standard.socket):
     """A socket that records its calls: see `socket` of the standard library for each of them."""
 
-    __slots__ = ("_patience", "_turn", "end", "owner")
+    __slots__ = ("_patience", "end", "owner")
 
     end: Endpoint
     owner: object
@@ -88,10 +87,9 @@ class socket(_standard.socket):
             super().__init__(family, type, proto, fileno)
         except Exception as problem:
             raise _failed(call, problem)
-        self._turn = threading.Lock()
         self._patience = super().gettimeout()
-        self.end = recorder.recording.endpoint(actor.name, self.type == SOCK_STREAM, self.fileno())
-        recorder.sockets.add(self)
+        self.end = recorder.recording.endpoint(actor.name, self.type == _standard.SOCK_STREAM, self.fileno())
+        recorder.living[id(self)] = self
         if fileno is None:
             call.end = call.made = self.end
             recorder.recording.add(call)
@@ -102,63 +100,64 @@ class socket(_standard.socket):
             end.closed = end.finished = True
         super().__del__()  # type: ignore[misc]  # typeshed does not know that it has one
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace(f"<{__name__}.", "<socket.", 1)
+
     # ------------------------------------------------------------------ calls that do not wait
 
-    def _simply(self, name: str, args: tuple[Any, ...], operate: Callable[[], Result]) -> Result:
-        call = Call(gate.enter().name, self.end, name, args)
+    def _simply(
+        self, name: str, args: tuple[Any, ...], operate: Callable[..., Result], actor: Actor | None = None
+    ) -> Result:
+        call = Call((actor or gate.enter()).name, self.end, name, shorten(args))
         try:
-            call.result = operate()
+            call.result = result = operate(*args)
         except Exception as problem:
             raise _failed(call, problem)
         _note(call)
-        return call.result  # type: ignore[no-any-return]
+        return result
 
     def bind(self, address: Any, /) -> None:
-        self._simply("bind", (address,), lambda: super(socket, self).bind(address))
-        self.end.local = _plain(self.getsockname())
+        self._simply("bind", (address,), super().bind)
+        self.end.local = key(_told(self.getsockname))
 
     def listen(self, backlog: int = min(_standard.SOMAXCONN, 128), /) -> None:
-        self._simply("listen", (backlog,), lambda: super(socket, self).listen(backlog))
-        recorder.recording.listening(self.end, _plain(self.getsockname()), backlog)
+        self._simply("listen", (backlog,), super().listen)
+        recorder.recording.listening(self.end, _told(self.getsockname), backlog)
 
     def shutdown(self, how: int, /) -> None:
-        self._simply("shutdown", (how,), lambda: super(socket, self).shutdown(how))
-        self.end.finished = self.end.finished or how != SHUT_RD
+        self._simply("shutdown", (how,), super().shutdown)
+        self.end.finished = self.end.finished or how != _standard.SHUT_RD
 
     def setsockopt(self, *args: Any) -> None:
-        self._simply("setsockopt", args, lambda: super(socket, self).setsockopt(*args))
+        self._simply("setsockopt", args, super().setsockopt)
 
     def settimeout(self, value: float | None, /) -> None:
-        self._simply("settimeout", (value,), lambda: super(socket, self).settimeout(value))
-        self._patience = super().gettimeout()
+        self._simply("settimeout", (value,), self._be_patient)
 
     def setblocking(self, flag: bool, /) -> None:
-        self._simply("setblocking", (flag,), lambda: super(socket, self).setblocking(flag))
-        self._patience = super().gettimeout()
+        self._simply("setblocking", (flag,), lambda flag: self._be_patient(flag, super(socket, self).setblocking))
 
     # a call on a socket of its own takes the time-out away for a moment, so the learner's is kept here
+    def _be_patient(self, value: Any, setter: Callable[[Any], None] | None = None) -> None:
+        with self.end.turn:
+            (setter or super().settimeout)(value)
+            self._patience = super().gettimeout()
+
     def gettimeout(self) -> float | None:
         return self._patience
 
     def getblocking(self) -> bool:
         return self._patience != 0
 
-    @property
-    def timeout(self) -> float | None:
-        return self._patience
+    timeout = property(gettimeout)
 
     def close(self) -> None:
         actor = gate.current()
         if self._closed or self.fileno() < 0 or actor.lost:  # type: ignore[attr-defined]
             return super().close()
         if actor.takes_turns and gate.holder is not actor:
-            gate.take(actor)
-        call = Call(actor.name, self.end, "close")
-        try:
-            super().close()
-        except Exception as problem:
-            raise _failed(call, problem)
-        _note(call)
+            gate.take(actor)  # one that is being ended may still close
+        self._simply("close", (), super().close, actor)
 
     def _real_close(self, *args: Any) -> None:
         """The descriptor goes: at close(), or, where makefile() has made files of it, when the last of them closes."""
@@ -174,75 +173,69 @@ class socket(_standard.socket):
         return fd
 
     def dup(self) -> socket:
-        fd = _standard.dup(self.fileno())
-        copied = type(self)(self.family, self.type, self.proto, fileno=fd)
-        copied.settimeout(self._patience)
+        copied = type(self)(self.family, self.type, self.proto, fileno=_standard.dup(self.fileno()))
+        copied._be_patient(self._patience)
         return copied
 
     # ------------------------------------------------------------------ calls that may wait
 
-    def _await(self, actor: Actor, call: Call, wait: Wait) -> None:
-        if not gate.wait(actor, wait, lambda: self._begin(actor, call)):
-            raise TimeoutError("timed out")
-
-    def _begin(self, actor: Actor, call: Call) -> None:
-        if not call.waited and actor.timeouts < 2:
-            call.waited = True
-            recorder.recording.add(call, waits=True)
-
-    def _wait_for(self, call: Call, read: bool) -> Wait:
-        end = self.end
-
-        def doubt() -> None:
-            end.doubted = True
-
-        words = f"{call.name}()"
-        if read:
-            return Wait(words, [self], [], self._patience, lambda: end.expects, doubt)
-        return Wait(words, [], [self], self._patience)
-
-    def _attempt(self, operate: Callable[[], Result]) -> Result:
-        """`operate` without waiting: BlockingIOError if nothing is ready."""
-        with self._turn:  # of several threads in accept() or recv(), each tries alone
-            super().settimeout(0)
-            try:
-                return operate()
-            finally:
-                if self.fileno() >= 0:
-                    super().settimeout(self._patience)
-
-    def _perform(self, call: Call, read: bool, operate: Callable[[int], Result], flags: int = 0) -> Result:
-        """`operate(flags)`, waiting at the gate as long as the socket's time-out says while nothing is ready."""
+    def _perform(self, call: Call, reads: bool, operate: Callable[[int], Result], flags: int = 0) -> Result:
+        """`operate(flags)`; while nothing is ready, wait at the gate for as long as the socket's time-out says."""
         actor = gate.enter()
         call.role = actor.name
-        patience = self._patience
-        unseen = patience == 0 or flags & (MSG_DONTWAIT | MSG_WAITALL)
-        wait = None
+        patience, end, wait = self._patience, self.end, None
         try:
+            if flags.__class__ is not int:
+                flags = index(flags)
+            once = patience == 0 or (patience is None and flags & _AT_ONCE)
             while True:
                 try:
-                    if unseen:
-                        return operate(flags)
-                    if patience is None and MSG_DONTWAIT and call.name != "accept":
-                        return operate(flags | MSG_DONTWAIT)
-                    return self._attempt(lambda: operate(flags))
+                    if patience is None and flags & _WHOLE and reads and not once:
+                        return operate(flags)  # waits in the kernel, out of sight
+                    with end.turn:
+                        if once:
+                            return operate(flags)
+                        if patience is None and _AT_ONCE and call.name != "accept":
+                            return operate(flags | _AT_ONCE)
+                        return self._at_once(operate, flags)
                 except BlockingIOError:
-                    if unseen:
+                    if once:
                         raise
-                wait = wait or self._wait_for(call, read)
+                if wait is None:
+                    expects = (lambda: end.expects, end.doubt) if reads else ()
+                    wait = Wait(f"{call.name}()", [self] * reads, [self] * (not reads), patience, *expects)
                 self._await(actor, call, wait)
         except BaseException as problem:
             raise _failed(call, problem)
 
+    def _at_once(self, operate: Callable[[Any], Result], argument: Any) -> Result:
+        """`operate(argument)` without waiting, in the socket's turn: BlockingIOError if nothing is ready."""
+        try:
+            super().settimeout(0)
+            return operate(argument)
+        finally:
+            try:
+                super().settimeout(self._patience)
+            except OSError:  # it is closed
+                pass
+
+    def _await(self, actor: Actor, call: Call, wait: Wait) -> None:
+        def begins() -> None:
+            if not call.waited and actor.timeouts < 2:
+                call.waited = True
+                recorder.recording.add(call, waits=True)
+
+        if wait.left() == 0 or not gate.wait(actor, wait, begins):
+            raise TimeoutError("timed out")
+
     def accept(self) -> tuple[socket, Any]:
         call = Call("", self.end, "accept")
-        fd, address = self._perform(call, True, lambda flags: super(socket, self)._accept())  # type: ignore[misc]
+        fd, address = self._perform(call, True, lambda flags: _plain._accept(self))  # type: ignore[attr-defined]
         made = socket(self.family, self.type, self.proto, fileno=fd)
-        if getdefaulttimeout() is None and self._patience != 0:
-            _standard.socket.setblocking(made, True)  # BSD's accept hands on the listener's O_NONBLOCK
-        made._patience = _standard.socket.gettimeout(made)
+        if _standard.getdefaulttimeout() is None and self._patience != 0:
+            made._be_patient(None)  # BSD's accept hands on the listener's O_NONBLOCK
         made.owner, call.made, call.result = self.owner, made.end, (made.end, address)
-        recorder.recording.connected(made.end, _plain(made.getsockname()), _plain(address))
+        recorder.recording.connected(made.end, _told(made.getsockname), address)
         recorder.recording.taken(self.end, made.end)
         _note(call)
         return made, address
@@ -255,126 +248,137 @@ class socket(_standard.socket):
             self._connect("connect_ex", address)
         except TimeoutError as problem:
             return problem.errno or int(errno.EWOULDBLOCK)
-        except _standard.gaierror:
-            raise
         except OSError as problem:
-            if problem.errno is None:
+            if problem.errno is None or isinstance(problem, _standard.gaierror):
                 raise
             return problem.errno
         return 0
 
     def _connect(self, name: str, address: Any) -> None:
         actor = gate.enter()
-        call = Call(actor.name, self.end, name, (address,))
+        call = Call(actor.name, self.end, name, (shorten(address),))
+        told = self.end.peer is not None or not self.end.stream
+        if unix := self.family == _UNIX and not told:
+            self._dialled(call, address)
         try:
-            if self._patience == 0 or self.family == AF_UNIX:
-                super().connect(address)
-            else:
-                try:
-                    self._attempt(lambda: super(socket, self).connect(address))
-                except BlockingIOError:
-                    self._finish_connecting(actor, call)
+            self._dial(actor, call, address)
         except BaseException as problem:
+            if unix:
+                recorder.recording.withdrawn(self.end)
+            elif not told and isinstance(problem, BlockingIOError):  # it goes on without us: EINPROGRESS
+                self._dialled(call, address)
             raise _failed(call, problem)
-        if self.type == SOCK_STREAM:
-            recorder.recording.connected(self.end, _plain(self.getsockname()), _plain(self.getpeername()), call)
-            recorder.recording.dialled(self.end)
+        if not told and not unix:
+            self._dialled(call, address)
         _note(call)
 
-    def _finish_connecting(self, actor: Actor, call: Call) -> None:
+    def _dialled(self, call: Call, address: Any) -> None:
+        recorder.recording.connected(self.end, _told(self.getsockname), _told(self.getpeername) or address, call)
+        recorder.recording.dialled(self.end)
+
+    def _dial(self, actor: Actor, call: Call, address: Any) -> None:
+        patience = self._patience
+        if patience == 0 or self.family == _UNIX:
+            return super().connect(address)
+        try:
+            with self.end.turn:
+                return self._at_once(super().connect, address)
+        except BlockingIOError as problem:
+            if problem.errno == errno.EALREADY and patience is not None:
+                raise
         hurried = [True]  # loopback answers at once, if it answers: not yet a reason to give up the baton
-        wait = Wait(f"{call.name}()", [], [self], self._patience, lambda: bool(hurried), hurried.clear)
-        self._await(actor, call, wait)
-        code = self.getsockopt(_standard.SOL_SOCKET, _standard.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
+        self._await(actor, call, Wait(f"{call.name}()", [], [self], patience, lambda: bool(hurried), hurried.clear))
+        if patience is None and sys.platform == "linux":
+            super().connect(address)  # asked again, it says how it ended; only then can this socket dial once more
+        elif code := self.getsockopt(_standard.SOL_SOCKET, _standard.SO_ERROR):
+            raise ctypes.WinError(code) if sys.platform == "win32" else OSError(code, os.strerror(code))
 
     # ------------------------------------------------------------------ bytes
 
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        call = Call("", self.end, "send", (shorten(data),))
-        return self._sent(call, lambda f: super(socket, self).send(data, f), flags)
+    def _send(self, name: str, flags: int, before: tuple[Any, ...], after: tuple[Any, ...] = ()) -> int:
+        call, plain = Call("", self.end, name, tuple(map(shorten, before[:1] + after))), getattr(_plain, name)
 
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        call = Call("", self.end, "sendall", (shorten(data),))
-        view: Any = data if isinstance(data, str) else memoryview(data).cast("B")  # a str: send() says what is wrong
-        while True:
-            count = self._perform(call, False, lambda f: super(socket, self).send(view, f), flags)
+        def put(flags: int) -> int:
+            count: int = plain(self, *before, flags, *after)
             recorder.recording.sent(call, count)
-            view = view[count:]  # (each turn's lambda is done with before this)
-            if not len(view):
-                break
+            return count
+
+        call.result = count = self._perform(call, False, put, flags)
         _note(call)
+        return count
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        return self._send("send", flags, (data,))
 
     def sendto(self, data: Any, *rest: Any) -> int:
-        *flags, address = rest or (None,)
-        call = Call("", self.end, "sendto", (shorten(data), address))
-        operate = super().sendto
         if len(rest) not in (1, 2):
-            return operate(data, *rest)  # raises TypeError
-        return self._sent(call, lambda f: operate(data, f, address), flags[0] if flags else 0)
+            return super().sendto(data, *rest)  # raises TypeError
+        return self._send("sendto", rest[0] if rest[1:] else 0, (data,), rest[-1:])
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        buffers = list(buffers)
-        call = Call("", self.end, "sendmsg", (shorten(b"".join(buffers)),))
-        operate = super().sendmsg
-        return self._sent(call, lambda f: operate(buffers, ancdata, f, address), flags)
+        return self._send("sendmsg", flags, (_listed(buffers), _listed(ancdata)), (address,))
 
-    def _sent(self, call: Call, operate: Callable[[int], int], flags: int) -> int:
-        count = self._perform(call, False, operate, flags)
-        call.result = count
-        recorder.recording.sent(call, count)
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        call, rest = Call("", self.end, "sendall", (shorten(data),)), data
+
+        def put(flags: int) -> None:
+            nonlocal rest
+            while True:
+                count = _plain.send(self, rest, flags)
+                recorder.recording.sent(call, count)
+                rest = octets(rest)[count:]
+                if not len(rest):
+                    break
+
+        self._perform(call, False, put, flags)
         _note(call)
-        return count
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        # os.sendfile() would wait out of the gate's sight
+        # os.sendfile(), which the standard one calls where it can, would wait out of the gate's sight; it sends a file
+        # of the file system from its beginning, wherever that stands
+        if not offset and hasattr(os, "sendfile") and isinstance(getattr(file, "raw", file), io.FileIO):
+            file.seek(0)
         return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        call = Call("", self.end, "recv", (bufsize,))
-        data = self._perform(call, True, lambda f: super(socket, self).recv(bufsize, f), flags)
-        self._took(call, len(data), data, flags)
-        return data
+    def _receive(self, name: str, flags: int, room: Any, *more: Any) -> Any:
+        """`room` is a number of bytes, or the buffers to fill."""
+        buffers = [room] if name in ("recv_into", "recvfrom_into") else room if isinstance(room, list) else []
+        call = Call("", self.end, name, (sum(map(_size, buffers)) if buffers else room,))
+        plain = getattr(_plain, name)
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        call = Call("", self.end, "recv_into", (nbytes or memoryview(buffer).nbytes,))
-        count = self._perform(call, True, lambda f: super(socket, self).recv_into(buffer, nbytes, f), flags)
-        self._took(call, count, bytes(memoryview(buffer).cast("B")[:min(count, 4096)]), flags)
-        return count
+        def take(flags: int) -> tuple[Any, Any, int]:
+            result = plain(self, room, *more, flags)
+            data = result[0] if isinstance(result, tuple) else result
+            count = len(data) if isinstance(data, bytes) else data
+            if not flags & _LOOKS:
+                recorder.recording.received(call, count)
+            return result, data, count
 
-    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        call = Call("", self.end, "recvfrom", (bufsize,))
-        data, address = self._perform(call, True, lambda f: super(socket, self).recvfrom(bufsize, f), flags)
-        self._took(call, len(data), data, flags)
-        return data, address
+        result, data, count = self._perform(call, True, take, flags)
+        if not isinstance(data, bytes):
+            data = b"".join(octets(buffer)[: min(count, KEPT_BYTES)] for buffer in buffers)[:count]
+        call.result = data if count == len(data) <= KEPT_BYTES else Cut(data, count)
+        recorder.recording.check(self.end)
+        _note(call)
+        return result
 
-    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        call = Call("", self.end, "recvfrom_into", (nbytes or memoryview(buffer).nbytes,))
-        count, address = self._perform(
-            call, True, lambda f: super(socket, self).recvfrom_into(buffer, nbytes, f), flags
-        )
-        self._took(call, count, bytes(memoryview(buffer).cast("B")[:min(count, 4096)]), flags)
-        return count, address
+    def recv(self, bufsize: int, flags: int = 0, /) -> Any:
+        return self._receive("recv", flags, bufsize)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
+        return self._receive("recv_into", flags, buffer, nbytes)
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> Any:
+        return self._receive("recvfrom", flags, bufsize)
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
+        return self._receive("recvfrom_into", flags, buffer, nbytes)
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        call = Call("", self.end, "recvmsg", (bufsize,))
-        result = self._perform(call, True, lambda f: super(socket, self).recvmsg(bufsize, ancbufsize, f), flags)
-        self._took(call, len(result[0]), result[0], flags)
-        return result
+        return self._receive("recvmsg", flags, bufsize, ancbufsize)
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        buffers = list(buffers)
-        call = Call("", self.end, "recvmsg_into", (sum(memoryview(b).nbytes for b in buffers),))
-        result = self._perform(call, True, lambda f: super(socket, self).recvmsg_into(buffers, ancbufsize, f), flags)
-        self._took(call, result[0], b"".join(bytes(b) for b in buffers)[: result[0]], flags)
-        return result
-
-    def _took(self, call: Call, count: int, data: bytes, flags: int) -> None:
-        call.result = shorten(data)
-        if not flags & MSG_PEEK:  # a look leaves the bytes where they are
-            recorder.recording.received(call, count, data)
-        _note(call)
+        return self._receive("recvmsg_into", flags, _listed(buffers), ancbufsize)
 
 
 # ---------------------------------------------------------------------- what all of them share
@@ -384,26 +388,53 @@ def force_close(sock: socket) -> None:
     """Close a socket for whoever left it open, unrecorded, files made of it or not."""
     sock._io_refs = 0  # type: ignore[attr-defined]
     try:
-        _standard.socket.close(sock)
+        _plain.close(sock)
     except OSError:  # its peer reset the connection
         pass
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    """An address; None where the connection is gone already."""
+    try:
+        return ask()
+    except OSError:
+        return None
+
+
+def _listed(items: Any) -> Any:
+    """Items as a list: a call that must be made again goes through them again."""
+    try:
+        return list(items)
+    except TypeError:  # the call itself says so
+        return items
+
+
+def _size(buffer: Any) -> int:
+    try:
+        return memoryview(buffer).nbytes
+    except TypeError:
+        return 0
 
 
 def _note(call: Call) -> None:
     recorder.recording.add(call)
     end = call.end
-    if end is not None and end.name is None:
+    if end is not None and end.name is None and end.looked_for < 16:
+        end.looked_for += 1
         end.name = _name_in(sys._getframe(2), end)
 
 
 def _name_in(frame: FrameType | None, end: Endpoint) -> str | None:
     """What the code that made the call names the socket: the first variable of it that refers to it."""
-    while frame is not None and frame.f_code.co_filename in _OURS:
+    while frame is not None and frame.f_code.co_filename in (__file__, _standard.__file__):
         frame = frame.f_back
-    for name, value in list(frame.f_locals.items()) if frame is not None else ():
-        if isinstance(value, socket) and value.end is end and name != "self" and not name.startswith("_"):
-            return name
-    return None
+    if frame is None:
+        return None
+    names = {name: value for name, value in list(frame.f_locals.items()) if isinstance(value, socket)}
+    if frame.f_locals is not frame.f_globals and sys.version_info < (3, 13):
+        for name in names:  # a function's are a copy, which would keep its sockets alive
+            frame.f_locals.pop(name)
+    return next((n for n, sock in names.items() if sock.end is end and n != "self" and not n.startswith("_")), None)
 
 
 def _failed(call: Call, problem: BaseException) -> BaseException:
@@ -413,17 +444,10 @@ def _failed(call: Call, problem: BaseException) -> BaseException:
     except Exception:  # an exception that can't be copied
         call.error = Exception(str(problem))
     actor = gate.current()
-    call.role = call.role or actor.name
+    call.role, call.args = call.role or actor.name, shorten(call.args)
     if not actor.lost and not (actor.timeouts > 2 and isinstance(problem, TimeoutError)):  # a poll's are told twice
         _note(call)
     return problem
-
-
-def _plain(address: Any) -> Any:
-    """An address as a key: (host, port), with an IPv4 one that came over an IPv6 listener in its own form."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        return str(address[0]).removeprefix("::ffff:"), address[1]
-    return address
 
 
 def _here(function: Any) -> Any:
@@ -433,7 +457,6 @@ def _here(function: Any) -> Any:
     return ours
 
 
-SocketType = socket
 create_connection = _here(_standard.create_connection)
 create_server = _here(_standard.create_server)
 fromfd = _here(_standard.fromfd)
@@ -441,11 +464,10 @@ if hasattr(_standard, "fromshare"):
     fromshare = _here(_standard.fromshare)
 
 
-def socketpair(*args: Any, **kwargs: Any) -> tuple[socket, socket]:
+def socketpair(family: Any = None, type: int = _standard.SOCK_STREAM, proto: int = 0) -> tuple[socket, socket]:
     """Two sockets that are connected to each other (socketpair(2))."""
-    one, other = (
-        socket(s.family, s.type, s.proto, fileno=s.detach()) for s in _standard.socketpair(*args, **kwargs)
-    )
-    one.end.twin, other.end.twin = other.end, one.end
+    pair = _standard.socketpair(family, type, proto)
+    one, other = (socket(sock.family, type, sock.proto, sock.detach()) for sock in pair)
     one.end.peer = other.end.peer = ""
+    one.end.twin, other.end.twin = other.end, one.end
     return one, other

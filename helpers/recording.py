@@ -4,19 +4,22 @@ A `Recording` is a list of `Event`s.  Roles append to it while they hold the bat
 in which they happened, the same in every run.  Calls of other threads are ordered only by what is certain; `ordered()`
 moves an event down until nothing is received before it was sent, nor accepted before it was dialled.
 
-This room knows neither threads nor notebooks: it is told, it keeps, and it answers.
+This room starts no threads and knows no notebook: it is told, it keeps, and it answers.
 """
 
 from __future__ import annotations
 
 import heapq
+import os
+import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 KEPT_BYTES = 64  #: of the data of a call, this much is kept to be shown
+KEPT_CHECKS = 1_000  #: so many receives of a socket may wait to be compared with what was sent
 KEPT_EVENTS = 20_000  #: older events of a long-running server are dropped, and counted
 
 
@@ -26,7 +29,8 @@ class Endpoint:
 
     `sent` and `received` count bytes since the connection was made: positions in the two streams.  `twin` is the
     recorded other end of the connection, once both ends are known; a connection's four numbers (RFC 9293, 3.3.1: both
-    addresses and both ports) are `local` and `peer`.
+    addresses and both ports) are `local` and `peer`.  `turn` is held while bytes go in or out and are counted here, so
+    that the positions of several threads' calls are those of their bytes in the stream.
     """
 
     number: int
@@ -47,6 +51,9 @@ class Endpoint:
     twin: Endpoint | None = None
     dial: Call | None = None  # the connect() that made it
     sending: list[Call] = field(default_factory=list)  # its send calls, for pairing with the twin's receives
+    turn: Any = field(default_factory=threading.Lock, repr=False)
+    unchecked: deque[Call] = field(default_factory=lambda: deque(maxlen=KEPT_CHECKS), repr=False)  # its last receives
+    looked_for: int = 0  # how often its name was looked for
 
     @property
     def label(self) -> str:
@@ -56,7 +63,13 @@ class Endpoint:
     @property
     def outside(self) -> bool:
         """Was it also used outside of the record (`os.write` on its descriptor, say)?  Then no arrow can be paired."""
+        while self.unchecked and not self.doubted:
+            self.doubted = not self.unchecked.popleft().plausible()
         return self.doubted or (self.twin is not None and self.received > self.twin.sent)
+
+    def doubt(self) -> None:
+        """What was certain to arrive did not."""
+        self.doubted = True
 
     @property
     def expects(self) -> bool:
@@ -101,17 +114,35 @@ class Call:
     def sources(self) -> list[Call]:
         """The send calls of the twin whose bytes this receive took, in the order of the stream."""
         end = self.end
-        if not self.receives or end is None or end.twin is None or end.outside:
+        return [] if end is None or end.outside else self._sources()
+
+    def _sources(self) -> list[Call]:
+        if not self.receives or self.end is None or self.end.twin is None:
             return []
         assert self.start is not None and self.stop is not None
-        sending = end.twin.sending
-        first = bisect_right(sending, self.start, key=lambda call: call.stop or 0)
+        sending = self.end.twin.sending
         found = []
-        for call in sending[first:]:
+        for call in sending[bisect_right(sending, self.start, key=lambda call: call.stop or 0) :]:
             if call.start is None or call.start >= self.stop:
                 break
-            found.append(call)
+            if call.start != call.stop:
+                found.append(call)
         return found
+
+    def plausible(self) -> bool:
+        """Do the bytes that this receive took agree with what the record keeps of the bytes sent?"""
+        if not isinstance(self.result, bytes) or self.start is None:
+            return True
+        for source in self._sources():
+            kept = source.args[0] if source.args else b""
+            assert source.start is not None
+            if isinstance(kept, bytes):
+                first = max(source.start, self.start)
+                ours, theirs = self.result[first - self.start :], kept[first - source.start :]
+                length = min(len(ours), len(theirs))
+                if ours[:length] != theirs[:length]:
+                    return False
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -123,12 +154,37 @@ class Event:
 
 
 def shorten(value: Any) -> Any:
-    """Data as it is kept: at most `KEPT_BYTES` of it, copied, so that the record holds nobody's buffer."""
+    """An argument or a result as it is kept: the record holds no more than `KEPT_BYTES` of it, and nobody's object."""
     if isinstance(value, bytes):
-        return value if len(value) <= KEPT_BYTES else Cut(value)
-    if isinstance(value, (bytearray, memoryview)):
+        return value if len(value) <= KEPT_BYTES or isinstance(value, Cut) else Cut(value)
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, str):
+        return value[:KEPT_BYTES]
+    if isinstance(value, (tuple, list)):  # an address, buffers
+        return type(value)(map(shorten, value[:KEPT_BYTES])) if type(value) in (tuple, list) else shorten([*value])
+    try:
         return Cut(value)
-    return value
+    except TypeError:  # no buffer either: a class of the same name stands for it
+        return type(type(value).__name__, (), {})()
+
+
+def octets(buffer: Any) -> memoryview:
+    """A buffer of whatever kind as bytes."""
+    view = memoryview(buffer)
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError, NotImplementedError):  # of ctypes, say: its format is not Python's own
+        return memoryview(view.tobytes())
+
+
+def key(address: Any) -> Any:
+    """An address as a key: (host, port), an IPv4 one that came over an IPv6 listener in its own form."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]).removeprefix("::ffff:"), address[1]
+    if isinstance(address, (bytes, bytearray)) and not address.startswith(b"\0"):
+        return os.fsdecode(bytes(address))  # a path of AF_UNIX; Linux's abstract names remain bytes
+    return address if isinstance(address, (str, bytes)) else shorten(address)
 
 
 class Cut(bytes):
@@ -136,17 +192,16 @@ class Cut(bytes):
 
     whole: int
 
-    def __new__(cls, data: bytes | bytearray | memoryview) -> Cut:
-        self = super().__new__(cls, bytes(memoryview(data).cast("B")[:KEPT_BYTES]))
-        self.whole = memoryview(data).nbytes
+    def __new__(cls, data: Any, whole: int | None = None) -> Cut:
+        self = super().__new__(cls, octets(data)[:KEPT_BYTES])
+        self.whole = memoryview(data).nbytes if whole is None else whole
         return self
 
 
 class Recording:
     """The list of events, and the connections among them.
 
-    Not thread-safe by itself beyond `append` (one bytecode): roles write under the baton, and other threads under the
-    lock of the socket that they use.
+    Roles write under the baton; of other threads each appends at one stroke, and counts bytes in the socket's `turn`.
     """
 
     def __init__(self) -> None:
@@ -155,7 +210,8 @@ class Recording:
         self.dropped = 0
         self.cell = 0
         self._made = 0
-        self._by_numbers: OrderedDict[tuple[Any, Any], Endpoint] = OrderedDict()
+        self._lone: OrderedDict[tuple[Any, Any], list[Endpoint]] = OrderedDict()  # those without a twin, by numbers
+        self._lock = threading.Lock()
         self._listeners: dict[Any, Endpoint] = {}
 
     def endpoint(self, role: str, stream: bool, fd: int) -> Endpoint:
@@ -173,26 +229,47 @@ class Recording:
         call.returned = not waits
         self.events.append(Event(call, waits))
         if len(self.events) > 2 * KEPT_EVENTS:
-            self.dropped += KEPT_EVENTS
-            del self.events[:KEPT_EVENTS]
+            with self._lock:
+                if len(self.events) > 2 * KEPT_EVENTS:
+                    self.dropped += KEPT_EVENTS
+                    del self.events[:KEPT_EVENTS]
 
     # ------------------------------------------------------------------ connections
 
     def listening(self, end: Endpoint, local: Any, backlog: int) -> None:
         """`end` has become a listener at `local`."""
-        end.local, end.backlog = local, backlog
-        self._listeners[local] = end
+        end.local, end.backlog = key(local), backlog
+        self._listeners[end.local] = end
 
     def connected(self, end: Endpoint, local: Any, peer: Any, dial: Call | None = None) -> None:
-        """`end` is one end of the connection named by (`local`, `peer`), made by the call `dial` if it dialled; its twin
-        is found if it was recorded."""
-        end.local, end.peer, end.dial = local, peer, dial
-        twin = self._by_numbers.get((peer, local))
-        if twin is not None and twin.twin is None:
-            end.twin, twin.twin = twin, end
-        self._by_numbers[local, peer] = end
-        while len(self._by_numbers) > KEPT_EVENTS:
-            self._by_numbers.popitem(last=False)
+        """`end` is one end of the connection named by (`local`, `peer`), made by the call `dial` if it dialled.  Its
+        twin is found if it was recorded.
+
+        Callers of AF_UNIX have no name of their own: they are told before they dial, and accepted in that order.
+        """
+        end.local, end.peer, end.dial = local, peer, dial = key(local), key(peer), dial
+        unnamed = not local or not peer
+        with self._lock:
+            twins = self._lone.get((peer, local)) if dial is None or not unnamed else None
+            if twins:
+                twin = twins.pop(0 if unnamed else -1)
+                end.twin, twin.twin = twin, end
+                if not twins:
+                    del self._lone[peer, local]
+            elif dial is not None or not unnamed:
+                alone = self._lone.setdefault((local, peer), [])
+                alone.append(end)
+                del alone[:-KEPT_EVENTS]
+            while len(self._lone) > KEPT_EVENTS:
+                self._lone.popitem(last=False)
+
+    def withdrawn(self, end: Endpoint) -> None:
+        """What was told as `connected` did not come about."""
+        with self._lock:
+            alone = self._lone.get((end.local, end.peer), [])
+            if end in alone:
+                alone.remove(end)
+        end.peer = end.dial = None
 
     def dialled(self, end: Endpoint) -> None:
         """The call `end` has reached its listener; if that is a recorded one, it is certain to accept."""
@@ -214,74 +291,63 @@ class Recording:
     # ------------------------------------------------------------------ bytes
 
     def sent(self, call: Call, count: int) -> None:
-        """`count` bytes more of `call` are in the stream."""
+        """`count` bytes more of `call` are in the stream.  Told in the socket's `turn`."""
         end = call.end
         if end is None or not end.stream:
             return
         if call.start is None:
             call.start = end.sent
-            if end.twin is not None or end.peer is not None:
+            if end.peer is not None:
                 end.sending.append(call)
                 if len(end.sending) > KEPT_EVENTS:
                     del end.sending[: KEPT_EVENTS // 2]
-        end.sent += count
-        call.stop = end.sent
+        call.stop = end.sent = end.sent + count
 
-    def received(self, call: Call, count: int, data: bytes | None = None) -> None:
-        """`call` took `count` bytes out of the stream; 0 is its end.
-
-        Other bytes than were recorded as sent mean that the stream was also used outside of the record.
-        """
+    def received(self, call: Call, count: int) -> None:
+        """`call` took `count` bytes out of the stream; 0 is its end.  Told in the socket's `turn`."""
         end = call.end
         if end is None or not end.stream:
             return
-        call.start, call.stop = end.received, end.received + count
-        end.received += count
-        if data is not None and end.twin is not None and not self._same(call, data):
-            end.doubted = True
+        call.start = end.received
+        call.stop = end.received = end.received + count
+        end.unchecked.append(call)
 
-    @staticmethod
-    def _same(call: Call, data: bytes) -> bool:
-        """Do the bytes received agree with what the record keeps of the bytes sent?"""
-        assert call.start is not None
-        for source in call.sources():
-            kept = source.args[0] if source.args else b""
-            assert source.start is not None
-            if isinstance(kept, bytes):
-                first = max(source.start, call.start)
-                ours = data[first - call.start : first - call.start + KEPT_BYTES]
-                theirs = kept[first - source.start :]
-                length = min(len(ours), len(theirs))
-                if ours[:length] != theirs[:length]:
-                    return False
-        return True
+    def check(self, end: Endpoint) -> None:
+        """More bytes received than were recorded as sent mean that the stream was also used outside of the record."""
+        twin = end.twin
+        if twin is not None and end.received > twin.sent:
+            with twin.turn:  # a send that was under way in another thread has been counted now
+                end.doubted = end.doubted or end.received > twin.sent
 
     # ------------------------------------------------------------------ order
 
     def ordered(self) -> list[Event]:
         """The events in an order that is certain: each thread's own order, sent before received, dialled before
         accepted; where that leaves a choice, the order in which they were noted."""
-        events = self.events
+        events = list(self.events)
+        # threads that share a name may seem to contradict each other: then only what is certain between sockets counts
+        return self._sorted(events, threads=True) or self._sorted(events, threads=False) or events
+
+    def _sorted(self, events: list[Event], threads: bool) -> list[Event]:
         position = {(id(e.call), e.waits): n for n, e in enumerate(events)}
         later: list[list[int]] = [[] for _ in events]
         missing = [0] * len(events)
 
-        def before(first: int, second: int) -> None:
-            if first != second:
+        def before(first: int | None, second: int) -> None:
+            if first is not None and first != second:
                 later[first].append(second)
                 missing[second] += 1
 
         last: dict[str, int] = {}
         for n, event in enumerate(events):
-            if event.call.role in last:
-                before(last[event.call.role], n)
-            last[event.call.role] = n
+            if threads:
+                before(last.get(event.call.role), n)
+                last[event.call.role] = n
             if not event.waits:
+                before(position.get((id(event.call), True)), n)
                 for cause in self._causes(event.call):
                     # a send that waited had put its first bytes in when it began to wait
-                    first = position.get((id(cause), True), position.get((id(cause), False)))
-                    if first is not None:
-                        before(first, n)
+                    before(position.get((id(cause), True), position.get((id(cause), False))), n)
         ready = [n for n, count in enumerate(missing) if not count]
         heapq.heapify(ready)
         order: list[Event] = []
@@ -292,7 +358,7 @@ class Recording:
                 missing[follower] -= 1
                 if not missing[follower]:
                     heapq.heappush(ready, follower)
-        return order if len(order) == len(events) else events
+        return order if len(order) == len(events) else []
 
     def _causes(self, call: Call) -> Iterator[Call]:
         yield from call.sources()

@@ -29,7 +29,6 @@ RETURN_NONE = re.compile(  # methods that have nothing to show
     "bind|listen|close|connect|sendall|set(timeout|blocking|sockopt|_inheritable)|shutdown|sleep|flush|put|start|"
     "append|extend|insert|remove|clear|sort|reverse|update|add|discard|unregister"
 )
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 ARGUMENTS = {
     "port": 'parser.add_argument("port", type=int, help="the server\'s port")',
     "host": 'parser.add_argument("--host", default="127.0.0.1", help="the server\'s address (%(default)s)")',
@@ -125,7 +124,7 @@ class _Program:
             return RETURN_NONE.fullmatch(value.func.attr) is not None
         name = ast.unparse(value.func)
         for code in self.tree.body:
-            if isinstance(code, FUNCTIONS) and code.name == name:
+            if isinstance(code, (ast.FunctionDef, ast.AsyncFunctionDef)) and code.name == name:
                 return not any(isinstance(part, ast.Return) and part.value for part in ast.walk(code))
         return name in ("print", "sleep")
 
@@ -203,7 +202,7 @@ class _Program:
             adds = [ARGUMENTS.get(name, f'parser.add_argument("{name}")') for name in self.arguments]
             lines += ["", "parser = argparse.ArgumentParser()", *adds, "arguments = parser.parse_args()"]
             lines += [f"{', '.join(self.arguments)} = {', '.join(f'arguments.{name}' for name in self.arguments)}"]
-        return "\n".join([*lines, "", self.text.strip("\n"), ""])
+        return "\n".join([*lines, *[""] * bool(lines), self.text.strip("\n"), ""])
 
 
 def scripts(

@@ -285,7 +285,7 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(\s*<?([^)\s>]+)>?(?:\s
 
 def links(cell: NotebookNode) -> Iterator[tuple[bool, str, str]]:
     """Every link of a markdown cell: is it a picture, its text, where it leads."""
-    text = re.sub(r"(`+)(.+?)\1", lambda match: re.sub(r"[\[\]()]", " ", match[2]), prose(cell.source))
+    text = re.sub(r"(`+)(.+?)\1", "code", prose(cell.source))
     for picture, words, target in _LINK.findall(text):
         yield bool(picture), words, target
     text = _LINK.sub(" ", text)

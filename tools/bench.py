@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from helpers import Stage
@@ -139,14 +140,15 @@ def until_lab_answers(line: Sequence[str]) -> float:
             said = []
             for text in process.stdout:
                 said.append(text)
-                if "is running at" in text:
+                if "To access the server" in text:
                     break
             else:
                 raise RuntimeError("JupyterLab did not start:\n" + "".join(said[-10:]))
             server = json.loads(next(Path(folder).glob("jpserver-*.json")).read_text(encoding="utf-8"))
             address = f"http://127.0.0.1:{server['port']}{server['base_url']}"
-            with urlopen(f"{address}lab?token={server['token']}") as page:
-                page.read()
+            while not _answers(f"{address}lab?token={server['token']}"):  # it listens a moment after it says so
+                if give_up.finished.wait(0.01):
+                    raise RuntimeError("JupyterLab started, and did not answer")
             seconds = perf_counter() - began
             key = {"Authorization": f"token {server['token']}"}
             urlopen(Request(f"{address}api/shutdown", method="POST", headers=key)).close()
@@ -156,6 +158,16 @@ def until_lab_answers(line: Sequence[str]) -> float:
             give_up.cancel()
             process.kill()
             process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address) as page:
+            return bool(page.read())
+    except URLError as problem:
+        if not isinstance(problem.reason, ConnectionRefusedError):
+            raise
+        return False
 
 
 def starts() -> None:

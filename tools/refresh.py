@@ -27,6 +27,7 @@ from tools.notebooks import (
     ROOT,
     WIDGET_VIEW,
     Kernel,
+    Ran,
     code_cells,
     comparable,
     lessons,
@@ -71,32 +72,36 @@ def refresh(path: Path, clean: Callable[[str], str]) -> str:
 def run(path: Path, cells: Sequence[NotebookNode]) -> list[list[NotebookNode]]:
     """The outputs of a lesson's code cells, ready to be stored."""
     found = []
-    known = " ".join(cell.source for cell in cells)
+    written = " ".join(cell.source for cell in cells)
     with Kernel(path.parent, LIMIT) as kernel:
         for cell in cells:
-            told = options(cell)
-            if told.get("skip"):
+            if options(cell).get("skip"):
                 found.append(cell.outputs)
                 continue
             try:
-                ran = kernel.run(cell.source)
+                found.append(accepted(cell, kernel.run(cell.source), written))
             except CellTimeoutError:
                 raise NotRefreshed(f"cell {cell.id} takes longer than {LIMIT} seconds") from None
             except DeadKernelError:
                 raise NotRefreshed(f"cell {cell.id} ended the kernel") from None
-            if ran.error and not told.get("check_exception"):
-                raised = f"{ran.error.ename}: {ran.error.evalue}"
-                raise NotRefreshed(f"cell {cell.id} raises {raised} (tag it raises-exception if it is to)")
-            if told.get("check_exception") and not ran.error:
-                raise NotRefreshed(f"cell {cell.id} is tagged raises-exception, and raises nothing")
-            outputs = stored_form(ran.outputs)
-            for kind, text in texts(outputs):
-                for what in (*traces(text), *_machine(text, known)):
-                    raise NotRefreshed(f"the output of cell {cell.id} ({kind}) holds {what}")
-                if kind != "traceback" and ANSI.search(text):
-                    raise NotRefreshed(f"the output of cell {cell.id} ({kind}) holds codes that colour a terminal")
-            found.append(outputs)
     return found
+
+
+def accepted(cell: NotebookNode, ran: Ran, written: str) -> list[NotebookNode]:
+    """A cell's outputs in their stored form, if they may be stored; what stands in `written`, the author wrote."""
+    may_raise = options(cell).get("check_exception")
+    if ran.error and not may_raise:
+        raised = f"{ran.error.ename}: {ran.error.evalue}"
+        raise NotRefreshed(f"cell {cell.id} raises {raised} (tag it raises-exception if it is to)")
+    if may_raise and not ran.error:
+        raise NotRefreshed(f"cell {cell.id} is tagged raises-exception, and raises nothing")
+    outputs = stored_form(ran.outputs)
+    for kind, text in texts(outputs):
+        for what in (*traces(text), *_machine(text, written)):
+            raise NotRefreshed(f"the output of cell {cell.id} ({kind}) holds {what}")
+        if kind != "traceback" and ANSI.search(text):
+            raise NotRefreshed(f"the output of cell {cell.id} ({kind}) holds codes that colour a terminal")
+    return outputs
 
 
 def stored_form(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
@@ -126,7 +131,7 @@ def differs(cell: NotebookNode, outputs: Sequence[NotebookNode], clean: Callable
     return before != now
 
 
-def _machine(text: str, known: str) -> Iterator[str]:
+def _machine(text: str, written: str) -> Iterator[str]:
     """What of this very machine stands in a text, and not in what the author wrote."""
     text = ANSI.sub("", text)
     for what, value in (
@@ -136,7 +141,7 @@ def _machine(text: str, known: str) -> Iterator[str]:
         ("this machine's name", socket.gethostname()),
         ("this user's name", _user()),
     ):
-        if len(value) > 3 and value not in known and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text):
+        if len(value) > 3 and value not in written and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text):
             yield f"{what}: {value}"
 
 

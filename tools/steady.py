@@ -18,16 +18,17 @@ from time import perf_counter
 from tools.notebooks import ROOT, SANITIZE, lessons
 
 COMPARE = "--nbval" if sys.platform.startswith("linux") else "--nbval-lax"  #: as `run.py test`
-PYTEST = [sys.executable, "-m", "pytest", COMPARE, "--nbval-current-env", "--nbval-cell-timeout=30", "-n2"]
-PYTEST += ["--dist=loadfile", "-q", "--tb=short", "--color=no", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", COMPARE, "--nbval-current-env", "--nbval-cell-timeout=30"]
+PYTEST += ["-q", "--tb=short", "--color=no", "-p", "no:cacheprovider"]
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"  #: ends with us
 
 
 def run(paths: Sequence[Path]) -> tuple[list[str], float]:
     """One run: which cells failed, and the seconds that it took."""
     sanitize = [f"--nbval-sanitize-with={SANITIZE}"] if SANITIZE.exists() else []
+    workers = ["-n2", "--dist=loadfile"] if len(paths) > 1 else []
     began = perf_counter()
-    done = subprocess.run([*PYTEST, *sanitize, *map(str, paths)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*PYTEST, *sanitize, *workers, *map(str, paths)], cwd=ROOT, capture_output=True, text=True)
     seconds = perf_counter() - began
     failed = re.findall(r"^(?:FAILED|ERROR) (\S.*)$", done.stdout, flags=re.M)
     if done.returncode not in (0, 1):
@@ -38,11 +39,11 @@ def run(paths: Sequence[Path]) -> tuple[list[str], float]:
 
 
 @contextmanager
-def busy(count: int) -> Iterator[None]:
+def busy(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`count` processes that compute all the time, until the end of the `with`."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()

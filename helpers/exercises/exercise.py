@@ -58,7 +58,8 @@ class Outcome:
         return {
             "text/plain": repr(self),
             "text/html": f'<div style="border-left:4px solid {colour};padding:3px 0 3px 12px;max-width:46em">'
-            f"<b>{mark} {html.escape(self.exercise)}: {self.status}</b><div>{html.escape(self.message)}</div>{details}</div>",
+            f"<b>{mark} {html.escape(self.exercise)}: {self.status}</b>"
+            f"<div>{html.escape(self.message)}</div>{details}</div>",
         }
 
     def _ipython_display_(self) -> None:
@@ -70,11 +71,16 @@ class Outcome:
 class Exercise:
     """An exercise: `check(answer)`, `hint()`, `solution()`.
 
-    `judge(answer)` tries the answer and raises NotYet with a sentence if it is wrong; `praise` is said when it is right.
+    `judge(answer)` tries the answer and raises NotYet with a sentence if it is wrong; `praise` greets a right one.
     """
 
     def __init__(
-        self, name: str, judge: Callable[[Callable[..., Any]], None], reference: Callable[..., Any], praise: str, *hints: str
+        self,
+        name: str,
+        judge: Callable[[Callable[..., Any]], None],
+        reference: Callable[..., Any],
+        praise: str,
+        *hints: str,
     ) -> None:
         self.name, self.reference = name, reference
         self._judge, self._praise, self._hints, self._given = judge, praise, hints, 0
@@ -99,7 +105,9 @@ class Exercise:
             said = f"check() takes the function itself: write check({wanted}), with no brackets after {wanted}."
             return Outcome(self.name, "not yet", said)
         if _untouched(answer):
-            return Outcome(self.name, "not tried yet", f"Write the body of {wanted}, run its cell, then run this one again.")
+            return Outcome(
+                self.name, "not tried yet", f"Write the body of {wanted}, run its cell, then run this one again."
+            )
         try:
             self._judge(answer)
         except NotYet as problem:

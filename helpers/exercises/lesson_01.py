@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket as standard
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from helpers import recorded_socket as socket
@@ -66,7 +67,7 @@ def _ask_once(answer: Callable[..., Any], case: str, message: bytes, pieces: lis
         raise NotYet(f"{case}: nobody dialled the server at the host and port that your function was given.{trouble}")
     if trial.hung and heard == message:
         raise NotYet(
-            f"{case}: the server got your message, replied and hung up, and your function did not return: {trial.hung}. "
+            f"{case}: the server got your message, replied, hung up, and your function did not return: {trial.hung}. "
             'What does recv() give at the end of the stream? (b"", at once, again and again)'
         )
     if trial.hung and not heard:
@@ -86,7 +87,9 @@ def _ask_once(answer: Callable[..., Any], case: str, message: bytes, pieces: lis
     if got != reply:
         raise NotYet(f"{case}: your function returned {_size(got)}, and the server said {_size(reply)}.")
     if trial.unclosed():
-        raise NotYet(f"{case}: the reply is right, but `{trial.unclosed()[0]}` was never closed: close() it, or use `with`.")
+        raise NotYet(
+            f"{case}: the reply is right, but `{trial.unclosed()[0]}` was never closed: close() it, or use `with`."
+        )
 
 
 def _ask_nobody(answer: Callable[..., Any]) -> None:
@@ -195,17 +198,19 @@ def _must_be_connected(case: str, got: Any) -> None:
     try:
         got.getpeername()
     except AttributeError:
-        raise NotYet(f"{case}: your function returned {type(got).__name__}. Return the socket that is connected.") from None
+        raise NotYet(
+            f"{case}: your function returned {type(got).__name__}. Return the socket that is connected."
+        ) from None
     except OSError:
         raise NotYet(f"{case}: the socket that came back is not connected (or was closed before its time).") from None
 
 
 def _must_grow(case: str, pauses: list[float]) -> None:
-    if any(second <= first for first, second in zip(pauses, pauses[1:], strict=False)):
+    if any(second <= first for first, second in pairwise(pauses)):
         told = ", ".join(f"{seconds:g}" for seconds in pauses[:5])
         raise NotYet(
-            f"{case}: your pauses were {told} seconds. Let each be longer than the one before, so that a server in trouble "
-            "is not dialled to death."
+            f"{case}: your pauses were {told} seconds. Let each be longer than the one before, so that a server in "
+            "trouble is not dialled to death."
         )
 
 
@@ -224,7 +229,9 @@ def _dial_in_vain(answer: Callable[..., Any]) -> None:
     if len(clock.pauses) < 2:
         raise NotYet(f"{case}: your function gave up after {len(clock.pauses)} pauses. There was time for more.")
     if sum(clock.pauses) > 5:
-        raise NotYet(f"{case}: the pauses came to {sum(clock.pauses):.1f} seconds. Give up before the sum passes the deadline.")
+        raise NotYet(
+            f"{case}: the pauses came to {sum(clock.pauses):.1f} seconds. Give up before the sum passes the deadline."
+        )
     _must_grow(case, clock.pauses)
     if trial.unclosed():
         raise NotYet(f"{case}: {len(trial.unclosed())} sockets were left open. Close the one that was refused.")
@@ -236,9 +243,13 @@ def _dial_wrongly(answer: Callable[..., Any]) -> None:
     with Trial(answer, 127, 9, 5, clock) as trial:
         trial.wait()
     if clock.pauses:
-        raise NotYet(f"{case}: your function tried again. Only a refusal may pass with time: catch ConnectionRefusedError.")
+        raise NotYet(
+            f"{case}: your function tried again. Only a refusal may pass with time: catch ConnectionRefusedError."
+        )
     if not isinstance(trial.error, (ValueError, TypeError, OSError)):
-        raise NotYet(f"{case}: the error was to come through, so that the caller of your function learns of the mistake.")
+        raise NotYet(
+            f"{case}: the error was to come through, so that the caller of your function learns of the mistake."
+        )
 
 
 exercise_1b = Exercise(

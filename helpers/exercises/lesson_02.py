@@ -18,7 +18,9 @@ REPLY = b"I got your message"
 class _Case:
     """A listener, its callers, and the answer on trial; `lines` are the calls as the callers saw them."""
 
-    def __init__(self, answer: Callable[..., Any], case: str, *scripts: Script, at_once: bool = False, more: Any = ()) -> None:
+    def __init__(
+        self, answer: Callable[..., Any], case: str, *scripts: Script, at_once: bool = False, more: Any = ()
+    ) -> None:
         self.case = case
         with standard.create_server(("127.0.0.1", 0)) as bare:
             listener = socket.socket(fileno=bare.detach())
@@ -37,11 +39,13 @@ class _Case:
         error = self.trial.error
         if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
             raise NotYet(
-                f"{self.case}: your function raised {self.trial.raised()}. Data never passes over the listener: receive on "
-                "the socket that accept() gives."
+                f"{self.case}: your function raised {self.trial.raised()}. Data never passes over the listener: "
+                "receive on the socket that accept() gives."
             )
         if self.closed_listener:
-            raise NotYet(f"{self.case}: your function closed the listener. It belongs to who made it: close the transfer socket.")
+            raise NotYet(
+                f"{self.case}: your function closed the listener. It belongs to who made it: close the transfer socket."
+            )
         return returned(self.trial, self.case)
 
 
@@ -100,8 +104,8 @@ def _one(answer: Callable[..., Any], case: str, script: Script, message: bytes) 
         raise NotYet(f"{case}: the caller said {message[:40]!r}, and your function returned {got!r}.")
     if tried.trial.unclosed():
         raise NotYet(
-            f"{case}: all was said, but `{tried.trial.unclosed()[0]}` was never closed by your function: only Python's own "
-            "tidying up ended the call. close() it, or use `with`."
+            f"{case}: all was said, but `{tried.trial.unclosed()[0]}` was never closed by your function: only Python's "
+            "own tidying up ended the call. close() it, or use `with`."
         )
 
 
@@ -144,16 +148,18 @@ def _three(answer: Callable[..., Any], case: str, said: list[bytes], at_once: bo
         accepts = sum(e.call.name == "accept" and not e.waits for e in tried.trial.recording.events)
         if accepts < 2 and answered == 1:
             raise NotYet(
-                f"{case}: one caller was answered, then your function stuck: {tried.trial.hung}. Every caller is a call of "
-                "its own: accept() again for each."
+                f"{case}: one caller was answered, then your function stuck: {tried.trial.hung}. Every caller is a "
+                "call of its own: accept() again for each."
             )
         if answered == 0 and not at_once:
             raise NotYet(
-                f"{case}: nobody was answered, and your function did not return: {tried.trial.hung}. The second caller dials "
-                "only after the first has his answer: answer one before you accept the next."
+                f"{case}: nobody was answered, and your function did not return: {tried.trial.hung}. The second caller "
+                "dials only after the first has his answer: answer one before you accept the next."
             )
     if tried.closed_listener and answered < 3:
-        raise NotYet(f"{case}: {answered} of 3 were answered, then the listener was closed. Close only the transfer socket.")
+        raise NotYet(
+            f"{case}: {answered} of 3 were answered, then the listener was closed. Close only the transfer socket."
+        )
     got = tried.returned()
     if answered < 3:
         raise NotYet(f"{case}: {answered} of 3 callers were answered, and your function returned {got!r}.")
@@ -162,7 +168,9 @@ def _three(answer: Callable[..., Any], case: str, said: list[bytes], at_once: bo
     if got != said:
         raise NotYet(f"{case}: the messages were {said!r}, and your function returned {got!r}.")
     if tried.trial.unclosed():
-        raise NotYet(f"{case}: {len(tried.trial.unclosed())} transfer sockets were never closed. Each call needs its own close().")
+        raise NotYet(
+            f"{case}: {len(tried.trial.unclosed())} transfer sockets were never closed. Each needs its own close()."
+        )
 
 
 exercise_2b = Exercise(
@@ -207,7 +215,9 @@ def _judge_callers(answer: Callable[..., Any]) -> None:
         if len(lines) != count:
             raise NotYet(f"{case}: your function printed {len(lines)} lines. Print one for each caller.")
         if tried.trial.unclosed():
-            raise NotYet(f"{case}: the lines are right, but a transfer socket was never closed. Hang up on each caller.")
+            raise NotYet(
+                f"{case}: the lines are right, but a transfer socket was never closed. Hang up on each caller."
+            )
 
 
 exercise_2c = Exercise(

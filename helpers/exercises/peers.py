@@ -141,7 +141,7 @@ class Server(Peer):
 
 
 class Callers(Peer):
-    """Callers of the server at `address`, one after the other: the next dials when the one before has played its script.
+    """Callers of the server at `address`, one after the other: the next dials when the one before is done.
 
     With `at_once` all of them dial before the first script begins.
     """

@@ -69,8 +69,8 @@ class Trial:
         self.printed = "".join(str(piece) for piece in self.actor.log)[:400]
 
     def rest(self, limit: float = 0.05) -> None:
-        """Let the function take what has come: return when it waits for more, has ended, or after `limit` seconds (it may
-        wait in a plain socket, which nobody can see)."""
+        """Let the function take what has come: return when it waits for more, has ended, or after `limit` seconds (a
+        wait in a plain socket is not seen)."""
         wake, until = Wake(), time.monotonic() + limit
         gate.watchers.append(wake)
         try:
@@ -120,7 +120,7 @@ def _told(call: Call) -> str:
     if call.error is not None:
         ended = isinstance(call.error, SystemExit)
         came = " … and was ended here" if ended else f" raised {type(call.error).__name__}"
-    elif call.receives or isinstance(call.result, (bytes, int)) and not isinstance(call.result, bool):
+    elif call.receives or type(call.result) in (bytes, int):
         came = f" → {_brief(call.result)}"
     else:
         came = ""

@@ -14,7 +14,9 @@ class Lesson:
 
     def __init__(self, page: Any, lab: dict[str, str], name: str) -> None:
         self.page = page
-        page.goto(f"{lab['url']}lab/workspaces/{name.partition('_')[0]}/tree/notebooks/{name}?reset&token={lab['token']}")
+        page.goto(
+            f"{lab['url']}lab/workspaces/{name.partition('_')[0]}/tree/notebooks/{name}?reset&token={lab['token']}"
+        )
         page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget?.content?.model")
         page.evaluate(
             """async () => {
@@ -22,6 +24,7 @@ class Lesson:
                 await app.restored;
                 await app.shell.currentWidget.context.ready;
                 await app.shell.currentWidget.sessionContext.ready;
+                await app.shell.currentWidget.sessionContext.restartKernel();
                 if (app.commands.isToggled('docmanager:toggle-autosave'))
                     await app.commands.execute('docmanager:toggle-autosave');
                 await app.commands.execute('notebook:clear-all-cell-outputs');
@@ -29,17 +32,24 @@ class Lesson:
         )
 
     def run_all(self) -> None:
-        """Run every cell, and wait until the last has ended."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        self.page.wait_for_function(
-            """() => {
-                const panel = window.jupyterapp.shell.currentWidget;
-                const code = [...panel.content.widgets].filter(c => c.model.type === 'code');
-                return panel.sessionContext.session.kernel.status === 'idle'
-                    && code.every(c => c.model.executionCount !== null && c.model.executionState !== 'running');
-            }""",
-            timeout=PATIENCE * 1000,
+        """Run every cell, and wait until the last has ended, or one has failed."""
+        ended = self.page.evaluate(
+            """seconds => Promise.race([
+                window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => true),
+                new Promise(done => setTimeout(() => done(false), 1000 * seconds)),
+            ])""",
+            PATIENCE,
         )
+        assert ended, f"the cells were not done within {PATIENCE} seconds"
+
+    def not_run(self) -> list[str]:
+        """The code cells that have not been run."""
+        found: list[str] = self.page.evaluate(
+            """() => [...window.jupyterapp.shell.currentWidget.content.widgets]
+                .filter(c => c.model.type === 'code' && c.model.executionCount === null)
+                .map(c => c.model.id)"""
+        )
+        return found
 
     def errors(self) -> list[str]:
         """The errors in the notebook's model, but for those that a cell is there to show."""
