@@ -296,7 +296,7 @@ def _describe(end: Endpoint, seen: SocketRow, complete: bool) -> SocketRow:
         row.state = "datagrams" + ", connected" * bool(row.peer)
     elif row.state in {"", "CLOSE", "CLOSED", "NONE"}:
         row.state = "LISTEN" if end.backlog is not None else "connected" if row.peer else "not connected"
-        if complete and row.state != "not connected" and not row.local.startswith("unix:"):
+        if complete and row.state != "not connected" and "unix:" not in row.local + row.peer:
             row.state = "CLOSED"  # it did listen, or was connected: reset, say
     waiting = _unread(end) if row.peer or not end.stream else None
     row.unread = seen.unread if waiting is None and end.stream else waiting

@@ -7,53 +7,75 @@ Only the waiting differs: what `select()` gives and raises is the standard one's
 from __future__ import annotations
 
 import select as _standard
-from collections.abc import Sequence
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from helpers.gate import Wait, gate
-from helpers.recorded_socket import recorder, socket
+from helpers.recorded_socket import socket
+from helpers.recorder import note_error, recorder
 from helpers.recording import Call
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
-error = OSError
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
 
 
-def select(
-    rlist: Sequence[Any], wlist: Sequence[Any], xlist: Sequence[Any], timeout: float | None = None, /
-) -> tuple[list[Any], list[Any], list[Any]]:
+LONGEST = 86_400 * 365  #: seconds; what is longer, the standard one refuses
+
+
+Found = tuple[list[Any], list[Any], list[Any]]
+
+
+def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) -> Found:
     """Wait until one of `rlist` can be read, one of `wlist` written, or `timeout` seconds have passed (None: wait).
 
-    A role gives up the baton while it waits, and the wait can be ended like any other.
+    `xlist` is asked for exceptional conditions.  A role gives up the baton while it waits, and the wait can be ended
+    like any other.
     """
     actor = gate.enter()
-    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
-    found = _standard.select(rlist, wlist, xlist, 0)  # raises what the standard one raises
-    ends = [s.end for s in (*rlist, *wlist) if isinstance(s, socket)]
-    call = Call(actor.name, ends[0] if ends else None, "select", ([e.label for e in ends], timeout))
-    if not any(found) and (timeout is None or timeout > 0) and not xlist:
+    call = Call(actor.name, None, "select", ([], timeout))
+    try:
+        reads, writes, others = (list(one) if hasattr(one, "__iter__") else one for one in (rlist, wlist, xlist))
+        at_once = timeout is not None and not 0 < timeout < LONGEST  # 0, or what the standard one refuses
+        found: Found = _standard.select(reads, writes, others, timeout if at_once else 0)
+        ends = [one.end for one in (*reads, *writes) if isinstance(one, socket)]
+        call.end, call.args = ends[0] if ends else None, ([end.label for end in ends], timeout)
+        if not any(found) and not at_once:
+            wait = _wait_for(reads, writes, others, timeout)
 
-        def begins() -> None:
-            if actor.timeouts < 2:
-                call.waited = True
-                recorder.recording.add(call, waits=True)
+            def begins() -> None:
+                if actor.timeouts < 2 and not call.waited:
+                    call.waited = True
+                    recorder.recording.add(call, waits=True)
 
-        try:
-            gate.wait(actor, Wait("select()", [*map(_Descriptor, rlist)], [*map(_Descriptor, wlist)], timeout), begins)
-        except BaseException as problem:
-            call.error = type(problem)(*problem.args)
-            recorder.recording.add(call)
-            raise
-        found = _standard.select(rlist, wlist, xlist, 0)
-    elif not any(found) and timeout != 0:
-        found = _standard.select(rlist, wlist, xlist, timeout)
-    call.result = [s.end.label for part in found for s in part if isinstance(s, socket)]
+            while not any(found) and gate.wait(actor, wait, begins):
+                found = _standard.select(reads, writes, others, 0)  # nothing, where another thread was quicker
+    except BaseException as problem:
+        note_error(call, problem)
+        raise
+    call.result = [one.end.label for part in found for one in part if isinstance(one, socket)]
     if any(found) or actor.timeouts < 3:  # a poll that finds nothing again and again is told twice
         recorder.recording.add(call)
     return found
 
 
-class _Descriptor:
-    """What `select` takes: an object with a descriptor, or the descriptor itself."""
+def _wait_for(reads: list[Any], writes: list[Any], others: list[Any], timeout: float | None) -> Wait:
+    watched = [_watched(one) for one in reads]
+    if others and sys.platform == "linux":  # elsewhere, what is only exceptional doesn't end the wait
+        exceptional = _standard.epoll()
+        for fd in {_watched(one).fileno() for one in others}:
+            exceptional.register(fd, _standard.EPOLLPRI | _standard.EPOLLET)
+        watched.append(exceptional)
+    return Wait("select()", watched, [_watched(one) for one in writes], timeout)
 
-    def __init__(self, one: Any) -> None:
-        self.fileno = one.fileno if hasattr(one, "fileno") else lambda: int(one)
+
+def _watched(one: Any) -> Any:
+    return one if hasattr(one, "fileno") else _Descriptor(one)
+
+
+class _Descriptor(int):
+    """A descriptor itself, where an object that has one is wanted."""
+
+    def fileno(self) -> int:
+        return int(self)

@@ -24,21 +24,21 @@ raises the class and errno of the standard one (socket(2), connect(2), accept(2)
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import errno
 import io
 import os
 import socket as _standard
 import sys
-import weakref
 from collections.abc import Callable
 from operator import index
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from helpers.gate import Actor, Wait, gate
-from helpers.recording import KEPT_BYTES, Call, Cut, Endpoint, Recording, key, octets, shorten
+from helpers.recorder import note, note_error
+from helpers.recorder import recorder as recorder
+from helpers.recording import KEPT_BYTES, Call, Cut, Endpoint, key, octets, shorten, size
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
 __all__ = list(_standard.__all__)
@@ -52,23 +52,7 @@ _plain = _standard.socket
 _UNIX = getattr(_standard, "AF_UNIX", None)
 _AT_ONCE = int(getattr(_standard, "MSG_DONTWAIT", 0))  # Windows has none
 _WHOLE = int(getattr(_standard, "MSG_WAITALL", 0))
-_LOOKS = int(_standard.MSG_PEEK) | int(getattr(_standard, "MSG_ERRQUEUE", 0))  # these leave the bytes where they are
-
-
-class _Recorder:
-    """Where the calls of this process go, and which recorded sockets live."""
-
-    def __init__(self) -> None:
-        self.recording = Recording()
-        self.living: weakref.WeakValueDictionary[int, socket] = weakref.WeakValueDictionary()
-
-    @property
-    def sockets(self) -> list[socket]:
-        """The recorded sockets that somebody still holds."""
-        return [sock for living in self.living.valuerefs() if (sock := living()) is not None]
-
-
-recorder = _Recorder()
+_LOOK = int(_standard.MSG_PEEK) | int(getattr(_standard, "MSG_ERRQUEUE", 0))  # these leave the bytes where they are
 
 
 class socket(_standard.socket):
@@ -86,7 +70,8 @@ class socket(_standard.socket):
         try:
             super().__init__(family, type, proto, fileno)
         except Exception as problem:
-            raise _failed(call, problem)
+            note_error(call, problem)
+            raise
         self._patience = super().gettimeout()
         self.end = recorder.recording.endpoint(actor.name, self.type == _standard.SOCK_STREAM, self.fileno())
         recorder.living[id(self)] = self
@@ -112,8 +97,9 @@ class socket(_standard.socket):
         try:
             call.result = result = operate(*args)
         except Exception as problem:
-            raise _failed(call, problem)
-        _note(call)
+            note_error(call, problem)
+            raise
+        note(call)
         return result
 
     def bind(self, address: Any, /) -> None:
@@ -154,10 +140,11 @@ class socket(_standard.socket):
     def close(self) -> None:
         actor = gate.current()
         if self._closed or self.fileno() < 0 or actor.lost:  # type: ignore[attr-defined]
-            return super().close()
-        if actor.takes_turns and gate.holder is not actor:
-            gate.take(actor)  # one that is being ended may still close
-        self._simply("close", (), super().close, actor)
+            super().close()
+        else:
+            if actor.takes_turns and gate.holder is not actor:
+                gate.take(actor)  # one that is being ended may still close
+            self._simply("close", (), super().close, actor)
 
     def _real_close(self, *args: Any) -> None:
         """The descriptor goes: at close(), or, where makefile() has made files of it, when the last of them closes."""
@@ -179,20 +166,20 @@ class socket(_standard.socket):
 
     # ------------------------------------------------------------------ calls that may wait
 
-    def _perform(self, call: Call, reads: bool, operate: Callable[[int], Result], flags: int = 0) -> Result:
+    def _perform(self, call: Call, operate: Callable[[int], Result], flags: int = 0) -> Result:
         """`operate(flags)`; while nothing is ready, wait at the gate for as long as the socket's time-out says."""
         actor = gate.enter()
         call.role = actor.name
-        patience, end, wait = self._patience, self.end, None
+        patience, turn, wait = self._patience, self.end.turn, None
         try:
             if flags.__class__ is not int:
                 flags = index(flags)
             once = patience == 0 or (patience is None and flags & _AT_ONCE)
             while True:
                 try:
-                    if patience is None and flags & _WHOLE and reads and not once:
+                    if flags & _WHOLE and patience is None and not once and call.name[0] == "r":
                         return operate(flags)  # waits in the kernel, out of sight
-                    with end.turn:
+                    with turn:
                         if once:
                             return operate(flags)
                         if patience is None and _AT_ONCE and call.name != "accept":
@@ -201,12 +188,11 @@ class socket(_standard.socket):
                 except BlockingIOError:
                     if once:
                         raise
-                if wait is None:
-                    expects = (lambda: end.expects, end.doubt) if reads else ()
-                    wait = Wait(f"{call.name}()", [self] * reads, [self] * (not reads), patience, *expects)
+                wait = wait or self._wait_for(call)
                 self._await(actor, call, wait)
         except BaseException as problem:
-            raise _failed(call, problem)
+            note_error(call, problem)
+            raise
 
     def _at_once(self, operate: Callable[[Any], Result], argument: Any) -> Result:
         """`operate(argument)` without waiting, in the socket's turn: BlockingIOError if nothing is ready."""
@@ -219,6 +205,12 @@ class socket(_standard.socket):
             except OSError:  # it is closed
                 pass
 
+    def _wait_for(self, call: Call) -> Wait:
+        words, end = f"{call.name}()", self.end
+        if call.name.startswith("send"):
+            return Wait(words, [], [self], self._patience)
+        return Wait(words, [self], [], self._patience, lambda: end.expects, end.doubt)
+
     def _await(self, actor: Actor, call: Call, wait: Wait) -> None:
         def begins() -> None:
             if not call.waited and actor.timeouts < 2:
@@ -230,14 +222,14 @@ class socket(_standard.socket):
 
     def accept(self) -> tuple[socket, Any]:
         call = Call("", self.end, "accept")
-        fd, address = self._perform(call, True, lambda flags: _plain._accept(self))  # type: ignore[attr-defined]
+        fd, address = self._perform(call, lambda flags: _plain._accept(self))  # type: ignore[attr-defined]
         made = socket(self.family, self.type, self.proto, fileno=fd)
         if _standard.getdefaulttimeout() is None and self._patience != 0:
             made._be_patient(None)  # BSD's accept hands on the listener's O_NONBLOCK
         made.owner, call.made, call.result = self.owner, made.end, (made.end, address)
         recorder.recording.connected(made.end, _told(made.getsockname), address)
         recorder.recording.taken(self.end, made.end)
-        _note(call)
+        note(call)
         return made, address
 
     def connect(self, address: Any, /) -> None:
@@ -267,10 +259,11 @@ class socket(_standard.socket):
                 recorder.recording.withdrawn(self.end)
             elif not told and isinstance(problem, BlockingIOError):  # it goes on without us: EINPROGRESS
                 self._dialled(call, address)
-            raise _failed(call, problem)
+            note_error(call, problem)
+            raise
         if not told and not unix:
             self._dialled(call, address)
-        _note(call)
+        note(call)
 
     def _dialled(self, call: Call, address: Any) -> None:
         recorder.recording.connected(self.end, _told(self.getsockname), _told(self.getpeername) or address, call)
@@ -278,45 +271,40 @@ class socket(_standard.socket):
 
     def _dial(self, actor: Actor, call: Call, address: Any) -> None:
         patience = self._patience
-        if patience == 0 or self.family == _UNIX:
-            return super().connect(address)
         try:
-            with self.end.turn:
-                return self._at_once(super().connect, address)
+            if patience == 0 or self.family == _UNIX:
+                super().connect(address)
+            else:
+                with self.end.turn:
+                    self._at_once(super().connect, address)
+            return
         except BlockingIOError as problem:
-            if problem.errno == errno.EALREADY and patience is not None:
+            if patience == 0 or self.family == _UNIX or (patience and problem.errno == errno.EALREADY):
                 raise
         hurried = [True]  # loopback answers at once, if it answers: not yet a reason to give up the baton
         self._await(actor, call, Wait(f"{call.name}()", [], [self], patience, lambda: bool(hurried), hurried.clear))
         if patience is None and sys.platform == "linux":
             super().connect(address)  # asked again, it says how it ended; only then can this socket dial once more
         elif code := self.getsockopt(_standard.SOL_SOCKET, _standard.SO_ERROR):
-            raise ctypes.WinError(code) if sys.platform == "win32" else OSError(code, os.strerror(code))
+            if sys.platform == "win32":
+                raise ctypes.WinError(code)
+            raise OSError(code, os.strerror(code))
 
     # ------------------------------------------------------------------ bytes
 
-    def _send(self, name: str, flags: int, before: tuple[Any, ...], after: tuple[Any, ...] = ()) -> int:
-        call, plain = Call("", self.end, name, tuple(map(shorten, before[:1] + after))), getattr(_plain, name)
-
+    def _sent(self, call: Call, operate: Callable[[int], int], flags: int) -> int:
         def put(flags: int) -> int:
-            count: int = plain(self, *before, flags, *after)
+            count = operate(flags)
             recorder.recording.sent(call, count)
             return count
 
-        call.result = count = self._perform(call, False, put, flags)
-        _note(call)
+        call.result = count = self._perform(call, put, flags)
+        note(call)
         return count
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        return self._send("send", flags, (data,))
-
-    def sendto(self, data: Any, *rest: Any) -> int:
-        if len(rest) not in (1, 2):
-            return super().sendto(data, *rest)  # raises TypeError
-        return self._send("sendto", rest[0] if rest[1:] else 0, (data,), rest[-1:])
-
-    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        return self._send("sendmsg", flags, (_listed(buffers), _listed(ancdata)), (address,))
+        call = Call("", self.end, "send", (shorten(data),))
+        return self._sent(call, lambda flags: _plain.send(self, data, flags), flags)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         call, rest = Call("", self.end, "sendall", (shorten(data),)), data
@@ -327,11 +315,22 @@ class socket(_standard.socket):
                 count = _plain.send(self, rest, flags)
                 recorder.recording.sent(call, count)
                 rest = octets(rest)[count:]
-                if not len(rest):
+                if not rest:
                     break
 
-        self._perform(call, False, put, flags)
-        _note(call)
+        self._perform(call, put, flags)
+        note(call)
+
+    def sendto(self, data: Any, *rest: Any) -> int:
+        if len(rest) not in (1, 2):
+            return super().sendto(data, *rest)  # raises TypeError
+        call = Call("", self.end, "sendto", (shorten(data), shorten(rest[-1])))
+        return self._sent(call, lambda flags: _plain.sendto(self, data, flags, rest[-1]), rest[0] if rest[1:] else 0)
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        buffers, ancdata = _listed(buffers), _listed(ancdata)
+        call = Call("", self.end, "sendmsg", (shorten(buffers),))
+        return self._sent(call, lambda flags: _plain.sendmsg(self, buffers, ancdata, flags, address), flags)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         # os.sendfile(), which the standard one calls where it can, would wait out of the gate's sight; it sends a file
@@ -340,45 +339,46 @@ class socket(_standard.socket):
             file.seek(0)
         return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]
 
-    def _receive(self, name: str, flags: int, room: Any, *more: Any) -> Any:
-        """`room` is a number of bytes, or the buffers to fill."""
-        buffers = [room] if name in ("recv_into", "recvfrom_into") else room if isinstance(room, list) else []
-        call = Call("", self.end, name, (sum(map(_size, buffers)) if buffers else room,))
-        plain = getattr(_plain, name)
-
+    def _received(self, call: Call, operate: Callable[[int], Any], flags: int, buffers: Any = ()) -> Any:
         def take(flags: int) -> tuple[Any, Any, int]:
-            result = plain(self, room, *more, flags)
+            result = operate(flags)
             data = result[0] if isinstance(result, tuple) else result
-            count = len(data) if isinstance(data, bytes) else data
-            if not flags & _LOOKS:
+            count = data if isinstance(data, int) else len(data)
+            if not flags & _LOOK:
                 recorder.recording.received(call, count)
             return result, data, count
 
-        result, data, count = self._perform(call, True, take, flags)
-        if not isinstance(data, bytes):
-            data = b"".join(octets(buffer)[: min(count, KEPT_BYTES)] for buffer in buffers)[:count]
-        call.result = data if count == len(data) <= KEPT_BYTES else Cut(data, count)
-        recorder.recording.check(self.end)
-        _note(call)
+        result, data, count = self._perform(call, take, flags)
+        if buffers:
+            data = Cut(b"".join(octets(buffer)[: min(count, KEPT_BYTES)] for buffer in buffers)[:count], count)
+        recorder.recording.check(call, data)
+        note(call)
         return result
 
     def recv(self, bufsize: int, flags: int = 0, /) -> Any:
-        return self._receive("recv", flags, bufsize)
+        call = Call("", self.end, "recv", (bufsize,))
+        return self._received(call, lambda flags: _plain.recv(self, bufsize, flags), flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
-        return self._receive("recv_into", flags, buffer, nbytes)
+        call = Call("", self.end, "recv_into", (nbytes or size(buffer),))
+        return self._received(call, lambda flags: _plain.recv_into(self, buffer, nbytes, flags), flags, [buffer])
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> Any:
-        return self._receive("recvfrom", flags, bufsize)
+        call = Call("", self.end, "recvfrom", (bufsize,))
+        return self._received(call, lambda flags: _plain.recvfrom(self, bufsize, flags), flags)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
-        return self._receive("recvfrom_into", flags, buffer, nbytes)
+        call = Call("", self.end, "recvfrom_into", (nbytes or size(buffer),))
+        return self._received(call, lambda flags: _plain.recvfrom_into(self, buffer, nbytes, flags), flags, [buffer])
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        return self._receive("recvmsg", flags, bufsize, ancbufsize)
+        call = Call("", self.end, "recvmsg", (bufsize,))
+        return self._received(call, lambda flags: _plain.recvmsg(self, bufsize, ancbufsize, flags), flags)
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> Any:
-        return self._receive("recvmsg_into", flags, _listed(buffers), ancbufsize)
+        buffers = _listed(buffers)
+        call = Call("", self.end, "recvmsg_into", (size(buffers),))
+        return self._received(call, lambda flags: _plain.recvmsg_into(self, buffers, ancbufsize, flags), flags, buffers)
 
 
 # ---------------------------------------------------------------------- what all of them share
@@ -407,47 +407,6 @@ def _listed(items: Any) -> Any:
         return list(items)
     except TypeError:  # the call itself says so
         return items
-
-
-def _size(buffer: Any) -> int:
-    try:
-        return memoryview(buffer).nbytes
-    except TypeError:
-        return 0
-
-
-def _note(call: Call) -> None:
-    recorder.recording.add(call)
-    end = call.end
-    if end is not None and end.name is None and end.looked_for < 16:
-        end.looked_for += 1
-        end.name = _name_in(sys._getframe(2), end)
-
-
-def _name_in(frame: FrameType | None, end: Endpoint) -> str | None:
-    """What the code that made the call names the socket: the first variable of it that refers to it."""
-    while frame is not None and frame.f_code.co_filename in (__file__, _standard.__file__):
-        frame = frame.f_back
-    if frame is None:
-        return None
-    names = {name: value for name, value in list(frame.f_locals.items()) if isinstance(value, socket)}
-    if frame.f_locals is not frame.f_globals and sys.version_info < (3, 13):
-        for name in names:  # a function's are a copy, which would keep its sockets alive
-            frame.f_locals.pop(name)
-    return next((n for n, sock in names.items() if sock.end is end and n != "self" and not n.startswith("_")), None)
-
-
-def _failed(call: Call, problem: BaseException) -> BaseException:
-    """Record that the call raised; the record keeps a copy, since the exception's frames would keep sockets alive."""
-    try:
-        call.error = copy.copy(problem).with_traceback(None)
-    except Exception:  # an exception that can't be copied
-        call.error = Exception(str(problem))
-    actor = gate.current()
-    call.role, call.args = call.role or actor.name, shorten(call.args)
-    if not actor.lost and not (actor.timeouts > 2 and isinstance(problem, TimeoutError)):  # a poll's are told twice
-        _note(call)
-    return problem
 
 
 def _here(function: Any) -> Any:

@@ -120,13 +120,12 @@ class Call:
         if not self.receives or self.end is None or self.end.twin is None:
             return []
         assert self.start is not None and self.stop is not None
-        sending = self.end.twin.sending
-        found = []
-        for call in sending[bisect_right(sending, self.start, key=lambda call: call.stop or 0) :]:
-            if call.start is None or call.start >= self.stop:
-                break
-            if call.start != call.stop:
-                found.append(call)
+        sending, found = self.end.twin.sending, list[Call]()
+        first = bisect_right(sending, self.start, key=lambda call: call.stop or 0)
+        while first < len(sending) and (sending[first].start or 0) < self.stop:
+            if sending[first].start != sending[first].stop:
+                found.append(sending[first])
+            first += 1
         return found
 
     def plausible(self) -> bool:
@@ -176,6 +175,14 @@ def octets(buffer: Any) -> memoryview:
         return view.cast("B")
     except (TypeError, ValueError, NotImplementedError):  # of ctypes, say: its format is not Python's own
         return memoryview(view.tobytes())
+
+
+def size(room: Any) -> int:
+    """How many bytes a buffer, or a list of them, has room for; 0 if it is none: the call itself says so."""
+    try:
+        return sum(map(size, room)) if isinstance(room, list) else memoryview(room).nbytes
+    except TypeError:
+        return 0
 
 
 def key(address: Any) -> Any:
@@ -312,10 +319,11 @@ class Recording:
         call.stop = end.received = end.received + count
         end.unchecked.append(call)
 
-    def check(self, end: Endpoint) -> None:
-        """More bytes received than were recorded as sent mean that the stream was also used outside of the record."""
-        twin = end.twin
-        if twin is not None and end.received > twin.sent:
+    def check(self, call: Call, data: bytes) -> None:
+        """`call` took `data`.  More bytes than were recorded as sent mean that the stream was also used outside."""
+        call.result = shorten(data)
+        end = call.end
+        if end is not None and (twin := end.twin) is not None and end.received > twin.sent:
             with twin.turn:  # a send that was under way in another thread has been counted now
                 end.doubted = end.doubted or end.received > twin.sent
 

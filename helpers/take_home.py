@@ -224,9 +224,9 @@ def scripts(
                 makers = [other.role for other in programs if other is not program and name in other.made]
                 raise program.refusal(name, home, makers, shared)
     number = "5050" if any(p.listens and "port" in p.arguments for p in programs) else "PORT"
-    runs = [f"    python3 {p.role}.py {number if 'port' in p.arguments else ''}".rstrip() for p in programs]
-    notes = NOTES if number == "5050" else ""
-    return {f"{p.role}.py": DOC.format(role=p.role, runs="\n".join(runs), notes=notes) + p.script() for p in programs}
+    runs = "\n".join(f"    python3 {p.role}.py {number if 'port' in p.arguments else ''}".rstrip() for p in programs)
+    notes = NOTES if number == "5050" else "\nPORT is the number that the server prints.\n" * ("PORT" in runs)
+    return {f"{p.role}.py": DOC.format(role=p.role, runs=runs, notes=notes) + p.script() for p in programs}
 
 
 def write(scripts: Mapping[str, str], folder: Path) -> list[Path]:

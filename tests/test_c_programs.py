@@ -178,6 +178,7 @@ def test_a_caller_who_is_gone_does_not_kill_the_server(start: Start) -> None:
     os.waitpid(server.pid, os.WUNTRACED)
     with socket.create_connection(("127.0.0.1", port), DEADLINE) as caller:
         caller.sendall(b"never mind")
+        caller.shutdown(socket.SHUT_WR)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() sends a reset
     server.send_signal(signal.SIGCONT)
     status, text = rest_of(server)

@@ -410,6 +410,14 @@ def test_descriptor_given_to_another_socket(stage):
 
 
 @LINUX
+def test_descriptor_used_again(stage):
+    """A socket that went unnoticed, and a later one with its number: only the later one has it."""
+    stage.ends.append(Endpoint(0, "server", name="lost", fd=stage.make("server", "new")[1].fd))
+    stage.ends.reverse()
+    assert [row.name for row in stage.look().rows] == ["new"]
+
+
+@LINUX
 def test_descriptor_handed_on(stage):
     """detach(), as ssl does: the connection lives, the record does not see it."""
     listener = stage.listen()
@@ -471,6 +479,14 @@ def test_unix_domain(stage, tmp_path, monkeypatch):
     assert table.footnotes == []
     stage.accept(listener)
     assert stage.rows()[1:] == [("caller", "client", "connected", 0), ("transfer", "server", "connected", 3)]
+
+
+@LINUX
+def test_socketpair(stage):
+    for name, sock in zip(("one", "other"), socket.socketpair(), strict=True):
+        stage.make("client", name, sock=sock)[1].peer = ""  # as the recorder has it
+    stage.sockets["one"].sendall(b"ab")
+    assert stage.rows() == [("one", "client", "connected", 0), ("other", "client", "connected", 2)]
 
 
 @LINUX
@@ -540,7 +556,7 @@ def test_access_denied(stage, monkeypatch):
     """macOS without privilege: the own process is told, calls in the queue and TIME_WAIT are not."""
     listener = stage.listen()
     stage.dial(listener)
-    caller = stage.sockets["caller"]
+    caller, (dialling, _) = stage.sockets["caller"], stage.make("client", "dialling")
     here, there = Address(*listener.getsockname()), Address(*caller.getsockname())
 
     def denied(kind):
@@ -550,13 +566,18 @@ def test_access_denied(stage, monkeypatch):
         def net_connections(self, kind):
             yield Own(listener.fileno(), here, (), "LISTEN")
             yield Own(caller.fileno(), there, here, "ESTABLISHED")
+            yield Own(dialling.fileno(), Address("127.0.0.1", 4), here, "SYN_SENT")
             yield Own(99, Address("fe80::1%lo0", 1), (), "NONE")
             yield Own(98, (), (), "CLOSE")
 
     monkeypatch.setattr(psutil, "net_connections", denied)
     monkeypatch.setattr(psutil, "Process", Process)
     table = stage.look(source=psutil_source)
-    assert [(r.name, r.state) for r in table.rows] == [("listener", "LISTEN"), ("caller", "ESTABLISHED")]
+    assert [(r.name, r.state) for r in table.rows] == [
+        ("listener", "LISTEN"),
+        ("caller", "ESTABLISHED"),
+        ("dialling", "SYN_SENT"),
+    ]
     assert table.footnotes[0].startswith("Without privilege")
     assert len(table.footnotes) >= 2
 

@@ -24,7 +24,8 @@ lesson_of = cache(Lesson.read)
 @pytest.mark.parametrize("broken", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 def test_lesson_keeps(broken: Rule, path: Path) -> None:
-    assert not list(broken(lesson_of(path)))
+    if found := list(broken(lesson_of(path))):
+        pytest.fail("\n".join([f"{path.stem}:", *found]), pytrace=False)
 
 
 def test_lessons_are_numbered() -> None:

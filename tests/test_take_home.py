@@ -245,6 +245,20 @@ def test_other_names_may_be_shared_if_the_caller_says_so() -> None:
     assert "name = arguments.name" in script
 
 
+def test_a_script_says_how_it_is_run() -> None:
+    fixed = {"server": ["s = socket.create_server(('127.0.0.1', 0))", "host, port = s.getsockname()"], "client": CLIENT}
+    made = scripts(fixed, NAMESPACE)
+    for script in made.values():
+        assert (
+            "\n\n    python3 server.py\n    python3 client.py PORT\n\nPORT is the number that the server prints."
+            in script
+        )
+    assert server("print(1)").startswith(
+        '"""The server: the lines of a notebook\'s %%server cells, in the order in which they ran.\n'
+        '\n    python3 server.py\n"""\n\nprint(1)\n'
+    )
+
+
 # ---------------------------------------------------------------------- what a cell showed
 
 
@@ -269,8 +283,8 @@ def test_a_cells_last_value_is_printed(shown: str) -> None:
     [
         "x = 1", "print('a')", "s.bind(a)", "s.listen()", "s.close()", "s.connect(a)", "s.sendall(b'a')", "pass",
         "s.settimeout(1)", "s.setblocking(False)", "s.setsockopt(1, 2, 3)", "time.sleep(1)", "log.append(1)", "None",
-        "...", "nothing()", "early()", "asyncio.run(main())", "s.shutdown(2)", "s.close()  # good night", "if a:\n    a",
-        "import time",
+        "...", "nothing()", "early()", "asyncio.run(main())", "s.shutdown(2)", "s.close()  # good night",
+        "if a:\n    a", "import time",
     ],
 )  # fmt: skip
 def test_what_has_nothing_to_show_stays_as_it_is(silent: str) -> None:

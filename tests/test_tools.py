@@ -30,7 +30,6 @@ from tools.notebooks import (
 )
 from tools.refresh import looks_random, name_for, stored_form
 
-
 Say = Callable[[], str]
 UTF8 = {"PYTHONUTF8": "1"}  # what the commands print goes to a pipe here
 
@@ -189,7 +188,8 @@ FINE = (
     "%%client\ncall = socket.create_connection(listener.getsockname())\ncall.close()",
     "stage.close()",
 )
-ERRORS = ("names = ['a']", "names.pop()", "input()", "from helpers import Stage\nStage('two words')")
+SHOWN = "exec(compile('def look():\\n    raise ValueError(1)', '/a course/helpers/stage.py', 'exec'))\nlook()"
+ERRORS = ("names = ['a']", "names.pop()", "input()", SHOWN, "float('a')", "{}.a", "open('none')", "nobody")
 LISTEN = """import socket
 listener = socket.create_server(("127.0.0.1", 0))
 call = socket.create_connection(listener.getsockname())
@@ -207,7 +207,7 @@ FORGETS = "count = globals().get('count', 0) + 1\nprint(count)"
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """What chaos says of a folder of lessons, of which it must let pass the first."""
     folder = tmp_path_factory.mktemp("lessons")
-    ignored = dict.fromkeys(("c2", "c3", "c4"), ["nbval-ignore-output"])
+    ignored = {name: ["nbval-ignore-output"] for name in ("c2", "c3", "c4")}
     paths = [lesson(folder, "01_fine", *FINE, **ignored), lesson(folder, "02_raises", *ERRORS)]
     paths.append(lesson(folder, "03_leaves", FORGETS, LISTEN, THREAD, PROCESS))
     notebook = load(paths[-1])
@@ -226,12 +226,17 @@ def test_chaos_lets_a_good_lesson_pass(chaos: subprocess.CompletedProcess[str]) 
     assert "01_fine, random order, seed 3: findings: 0" in chaos.stdout
 
 
+def test_chaos_allows_the_errors_of_a_wrong_order(chaos: subprocess.CompletedProcess[str]) -> None:
+    cells = {line.partition(": cell ")[2].split()[0] for line in found(chaos, "02_raises") if " raises " in line}
+    assert cells == {"c2", "c3", "c4"}
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("02_raises, each cell twice", "cell c2 raises an error that is not allowed, IndexError: pop from empty list"),
         ("02_raises, each cell twice", "cell c3 raises an error that is not allowed, StdinNotImplementedError"),
-        ("02_raises, each cell twice", "cell c4 raises an error that shows a line of helpers"),
+        ("02_raises, each cell twice", "cell c4 raises an error that shows a line of helpers/stage.py:2"),
         ("02_raises, random order, seed 3", "cell c3 raises an error"),
         ("03_leaves, each cell twice", "the thread 'who stays' is left"),
         ("03_leaves, each cell twice", "a socket in LISTEN (127.0.0.1:"),

@@ -33,8 +33,8 @@ ALLOWED = {"NameError", "OSError", "ValueError", "AttributeError", "StillWaiting
 WORKERS = 2  #: lessons at a time; two runs of one lesson would write the same files
 #: Names of the threads that are not among those given.  One that is just ending gets a moment to do so.
 THREADS = (
-    "[t.name for t in __import__('threading').enumerate()"
-    " if t.ident not in {known} and t is not __import__('threading').current_thread() and (t.join(1) or t.is_alive())]"
+    "[t.name for t in __import__('threading').enumerate() if t.ident not in {known}"
+    " and t is not __import__('threading').current_thread() and (t.join(0.5) or t.is_alive())]"
 )
 
 
@@ -74,18 +74,17 @@ class Chaos:
         for done, order in enumerate(self.orders):
             found: list[str] = []
             began = time.monotonic()
-            if began >= self.deadline:
-                return findings, done
             try:
                 self.disturb(path, order, found)
             except OutOfTime:
-                return findings + [f"{path.stem}, {order}: {what}" for what in found], done
-            say(f"{path.stem}, {order}: findings: {len(found)}, {time.monotonic() - began:.1f} s")
-            findings += [f"{path.stem}, {order}: {what}" for what in found]
+                return findings + told(path, order, found), done
+            findings += told(path, order, found)
+            say(f"{path.stem}, {order}: findings: {len(told(path, order, found))}, {time.monotonic() - began:.1f} s")
         return findings, len(self.orders)
 
     def disturb(self, path: Path, order: Order, found: list[str]) -> None:
         """Run one lesson in one order, and then from the top; what is wrong goes to `found`."""
+        self.seconds_left()
         cells = [cell for cell in code_cells(load(path)) if not options(cell).get("skip")]
         with Kernel(path.parent) as kernel:
             known = kernel.ask("[t.ident for t in __import__('threading').enumerate()]")
@@ -102,16 +101,18 @@ class Chaos:
             except Broken as problem:
                 found.append(str(problem))
             finally:
-                if process.is_running():
-                    for child in process.children(recursive=True):
-                        found.append(f"the process {child.name()} is left")
-                        child.kill()
+                found += [f"the process {name} is left" for name in end_children(process)]
 
-    def run(self, kernel: Kernel, cell: NotebookNode) -> Ran:
-        """Run a cell, within the limits."""
+    def seconds_left(self) -> int:
+        """Whole seconds until all must be done."""
         left = int(self.deadline - time.monotonic())
         if left <= 0:
             raise OutOfTime
+        return left
+
+    def run(self, kernel: Kernel, cell: NotebookNode) -> Ran:
+        """Run a cell, within the limits."""
+        left = self.seconds_left()
         kernel.client.timeout = min(self.seconds, left)
         try:
             return kernel.run(cell.source)
@@ -138,6 +139,11 @@ class Chaos:
         found += different[:1]
 
 
+def told(path: Path, order: Order, found: Sequence[str]) -> list[str]:
+    """Findings as they are told, each once: a cell that runs three times may raise the same three times."""
+    return [f"{path.stem}, {order}: {what}" for what in dict.fromkeys(found)]
+
+
 class Broken(Exception):
     """The kernel is of no use any more, for the reason said."""
 
@@ -153,7 +159,7 @@ def error_not_allowed(kernel: Kernel, ran: Ran) -> str:
     if name not in family or not ALLOWED.intersection(family):
         return f"an error that is not allowed, {said}"
     shown = ANSI.sub("", ran.error.traceback)
-    if frame := re.search(r"File \S*[/\\](helpers[/\\]\S+\.py:\d+)", shown):
+    if frame := re.search(r"^File .*?[/\\](helpers[/\\][^:\n]*\.py:\d+)", shown, re.M):
         return f"an error that shows a line of {frame[1]}, {said}"
     if "Cell In[" not in shown and name != "StillWaiting":
         return f"an error that names no line of the lesson, {said}"
@@ -168,6 +174,19 @@ def sockets_left(process: psutil.Process) -> set[str]:
         for socket in process.net_connections("inet")
         if socket.status in states
     }
+
+
+def end_children(process: psutil.Process) -> list[str]:
+    """End what a process has started and left running; gives their names."""
+    names = []
+    for child in process.children(recursive=True) if process.is_running() else []:
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:  # such a one has ended, and nobody asked yet how
+                names.append(child.name())
+                child.kill()
+        except psutil.NoSuchProcess:  # it has ended meanwhile
+            pass
+    return names
 
 
 def first(stored: dict[str, list[Any]], now: dict[str, list[Any]]) -> str:

@@ -138,7 +138,7 @@ def _machine(text: str, written: str) -> Iterator[str]:
         ("this folder's path", str(ROOT)),
         ("the home folder's path", os.path.expanduser("~") + os.sep),
         ("Python's path", sys.prefix),
-        ("this machine's name", socket.gethostname()),
+        ("this machine's name", socket.gethostname().replace("localhost", "")),
         ("this user's name", _user()),
     ):
         if len(value) > 3 and value not in written and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text):

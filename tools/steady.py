@@ -30,7 +30,7 @@ def run(paths: Sequence[Path]) -> tuple[list[str], float]:
     began = perf_counter()
     done = subprocess.run([*PYTEST, *sanitize, *workers, *map(str, paths)], cwd=ROOT, capture_output=True, text=True)
     seconds = perf_counter() - began
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S.*)$", done.stdout, flags=re.M)
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, flags=re.M)
     if done.returncode not in (0, 1):
         failed = failed or [f"pytest ended with status {done.returncode}"]
     if failed:
