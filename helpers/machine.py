@@ -12,7 +12,7 @@ COURSE = Path(__file__).resolve().parent.parent
 OPTIONAL = {
     "cc": "compiles the C programs of lesson 02",
     "nc": "calls your server from a terminal",
-    "curl": "calls it too: curl telnet://127.0.0.1:5000",
+    "curl": "calls it too: curl telnet://127.0.0.1:5050",
 }
 
 
