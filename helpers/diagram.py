@@ -280,7 +280,7 @@ class Diagram:
         words = [(20, 32, text) for text in self.above]
         for row in self.rows:
             x, goal, colour = at[row.role], at.get(row.target, 0), colours[row.role]
-            y += 50 if goal > x else 34
+            y += 48 if goal > x else 32
             words.append((x + 16, y - 14 if goal > x else y + 5, row.text))
             if row.waits:
                 since[row.role] = y
@@ -304,12 +304,13 @@ class Diagram:
             front.append(f'<rect {box} fill="#fff" stroke="{colour}" stroke-width="2"/>')
             words.append((x - 1, top - 21, role))
         words += [(20, bottom + 26 + 24 * n, text) for n, text in enumerate(self.below)]
-        width = max(round(x + UNIT * len(_columns(text))) + 24 for x, _, text in words)
+        # as wide as the page that shows it: JupyterLab would cut a wider picture off; small ones are not blown up
+        width = max(860, *(round(x + UNIT * len(_columns(text))) + 24 for x, _, text in words))
         height = bottom + 18 + 24 * len(self.below)
         spoken = "".join(f'<text x="{x}" y="{y}">{escape(text)}</text>' for x, y, text in words if text)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" style="max-width:100%;height:auto" font-family="{FONT}" font-size="15" fill="{INK}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="100%" '
+            f'font-family="{FONT}" font-size="15" fill="{INK}" '
             f'xml:space="preserve"><title>{escape(", ".join(["Sequence diagram", *at]))}</title>'
             f'<desc>{escape(str(self))}</desc><rect x="1" y="1" width="{width - 2}" height="{height - 2}" rx="12" '
             f'fill="{CARD}" stroke="{EDGE}" stroke-width="2"/>{"".join(back + front)}{spoken}</svg>'
