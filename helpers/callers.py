@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers import recorded_socket as socket
-from helpers.gate import IDLE, READY, Actor, Ended, gate
+from helpers.gate import READY, Actor, Ended, gate
 
-Script = Callable[["Caller"], None]
+Script = Callable[["Caller"], object]
 _count = [0]
 gate.at_new_stage.append(lambda: _count.__setitem__(0, 0))
 
@@ -25,27 +25,24 @@ class Caller:
     `said` and `heard` are the bytes that went out and came in; `error` is what ended its call early, if anything did.
     """
 
-    def __init__(self, address: tuple[str, int], script: Script, text: bytes = b"") -> None:
+    def __init__(self, address: tuple[str, int], script: Script, text: bytes = b"", stays: bool = False) -> None:
         _count[0] += 1
         self.name = f"caller {_count[0]}"
-        self.address, self.text = address, text
+        self.address, self.text, self.stays = address, text, stays
         self.said = self._heard = b""
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
         self.connection: Any = None
         self.actor = Actor(self.name, takes_turns=bool(gate.order), ending=Ended)
-        self.actor.keeps_log = True
-        self.actor.state = READY
-        self._script = script
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self.actor.alive = lambda: self._script is not None
+        self._script: Script | None = script
 
     def __repr__(self) -> str:
         if self.error is not None:
             how = f"failed with {type(self.error).__name__}"
-        elif self._ended.is_set():
-            how = f"heard {self._heard!r}"
-        else:
+        elif self._script is not None:
             how = f"waits in {self.actor.wait.words}" if self.actor.wait else "is on the line"
+        else:
+            how = f"heard {self._heard!r}"
         return f"{self.name}: said {self.said!r}, {how}"
 
     @property
@@ -55,23 +52,23 @@ class Caller:
         return self._heard
 
     def _run(self) -> None:
-        gate.become(self.actor)
+        problem = gate.perform(self.actor, self._play)
+        if problem is not None and not isinstance(problem, Ended):
+            self.error = problem.with_traceback(None)
+        self._script = None
+        gate.release(self.actor)
+        gate.leave(self.actor)
+
+    def _play(self) -> None:
+        assert self._script is not None
         try:
-            if self.actor.takes_turns:
-                gate.take(self.actor)
-            self.connection = socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET)
-            self.connection.connect(self.address)
+            if self.connection is None:
+                self.connection = socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET)
+                self.connection.connect(self.address)
             self._script(self)
-        except OSError as error:
-            self.error = type(error)(*error.args)
-        except Ended:
-            pass
-        self._ended.set()
-        if self.connection is not None and self._script is not _stay:
-            self.connection.close()
-        gate.release(self.actor, IDLE)
-        with gate.lock:
-            gate.order = [actor for actor in gate.order if actor is not self.actor]
+        finally:
+            if not self.stays:
+                self.connection.close()
 
     def say(self, data: bytes) -> None:
         """Send `data`, all of it."""
@@ -86,29 +83,29 @@ class Caller:
 
     def hang_up(self, rudely: bool = False) -> None:
         """Close the call; `rudely` by a reset (RST) in place of an orderly end (FIN)."""
-        if rudely:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        gate.settle()
+        gate.end(self.actor)
+        gate.until_gone(self.actor)
+        self._script, self.stays = _reset if rudely else _nothing, False
+        _start([self])
 
     def end(self) -> None:
         """End its thread and its call, whatever it does."""
-        if not self._ended.is_set():
-            gate.end(self.actor)
-            self._ended.wait(0.5)
+        gate.end(self.actor)
+        gate.until_gone(self.actor)
+        if self.actor.alive():
+            gate.leave_behind(self.actor)
         if self.connection is not None:
             socket.force_close(self.connection)
 
 
-def start(address: tuple[str, int], scripts: list[tuple[Script, bytes]]) -> list[Caller]:
-    """Start a caller for each script, in order, and wait until they and the server have come to rest."""
-    callers = [Caller(address, script, text) for script, text in scripts]
-    with gate.lock:
-        if gate.order:
-            gate.order += [caller.actor for caller in callers]
+def _start(callers: list[Caller]) -> list[Caller]:
+    """Let each play its script, in order, and wait until they and the server have come to rest."""
     for caller in callers:
+        caller.actor.state, caller.actor.ended = READY, False
         gate.at_end.append(caller.end)
-        caller._thread.start()
+    gate.join(*(caller.actor for caller in callers))
+    for caller in callers:
+        threading.Thread(target=caller._run, name=caller.name, daemon=True).start()
     gate.settle()
     return callers
 
@@ -118,31 +115,39 @@ def _polite(caller: Caller) -> None:
     caller.listen()
 
 
-def _stay(caller: Caller) -> None:
+def _say(caller: Caller) -> None:
     if caller.text:
         caller.say(caller.text)
 
 
+def _nothing(caller: Caller) -> None:
+    pass
+
+
+def _reset(caller: Caller) -> None:
+    caller.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _rude(caller: Caller) -> None:
     caller.say(caller.text)
-    caller.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _reset(caller)
 
 
 def polite(address: tuple[str, int], text: bytes = b"hello") -> Caller:
     """One that says `text`, hears the answer out, and hangs up."""
-    return start(address, [(_polite, text)])[0]
+    return _start([Caller(address, _polite, text)])[0]
 
 
 def silent(address: tuple[str, int], text: bytes = b"") -> Caller:
     """One that dials, says nothing (or `text`), and stays on the line until `hang_up()`."""
-    return start(address, [(_stay, text)])[0]
+    return _start([Caller(address, _say, text, stays=True)])[0]
 
 
 def rude(address: tuple[str, int], text: bytes = b"hello") -> Caller:
     """One that says `text` and hangs up at once, by a reset."""
-    return start(address, [(_rude, text)])[0]
+    return _start([Caller(address, _rude, text)])[0]
 
 
 def crowd(address: tuple[str, int], count: int, text: bytes = b"hello from {}") -> list[Caller]:
     """`count` polite callers at once; `{}` in their text becomes their number, from 1."""
-    return start(address, [(_polite, text.replace(b"{}", str(n).encode())) for n in range(1, count + 1)])
+    return _start([Caller(address, _polite, text.replace(b"{}", str(n).encode())) for n in range(1, count + 1)])

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import html
 import linecache
+import re
+import socket
 import symtable
 import sys
+import threading
 import traceback
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from helpers.gate import gate
 
+KEPT = 200_000  #: characters of what a role has to say in one cell; of more the end is kept
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, in the order of roles
 
 
@@ -30,8 +35,10 @@ class Cell:
     value: CodeType | None  # the last line, if it is an expression: shown, as a notebook does
     error: BaseException | None = None
     done: bool = False
-    raised: bool = False  # its error was raised by a cell already
+    told: bool = False  # its error was told in another cell's output
+    raised: bool = False  # its error was raised by a cell
     names: set[str] = field(default_factory=set)  # what it binds at top level
+    imports: set[str] = field(default_factory=set)
 
     @property
     def completed(self) -> bool:
@@ -58,24 +65,25 @@ def prepare(role: str, source: str, aside: bool, shell: Any, number: int) -> Cel
         linecache.cache[filename] = (len(whole), None, whole.splitlines(keepends=True), filename)
     try:
         tree = ast.parse("\n" + source, filename)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        body = compile(tree, filename, "exec")
-        value = compile(ast.Expression(last.value), filename, "eval") if isinstance(last, ast.Expr) else None
-        names = {s.get_name() for s in symtable.symtable(source, filename, "exec").get_symbols() if _binds(s)}
+        shown = tree.body and isinstance(tree.body[-1], ast.Expr) and not source.rstrip().endswith(";")
+        last = tree.body.pop() if shown else None
+        body = compile(tree, filename, "exec", dont_inherit=True)
+        value = None
+        if isinstance(last, ast.Expr):
+            value = compile(ast.Expression(last.value), filename, "eval", dont_inherit=True)
+        symbols = symtable.symtable(source, filename, "exec").get_symbols()
     except SyntaxError as problem:
-        raise _explained(problem, source) from None
-    return Cell(role, source, aside, filename, body, value, names=names)
+        raise _explained(problem, whole) from None
+    names = {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
+    imports = {symbol.get_name() for symbol in symbols if symbol.is_imported()}
+    return Cell(role, source, aside, filename, body, value, names=names, imports=imports)
 
 
-def _binds(symbol: symtable.Symbol) -> bool:
-    return symbol.is_assigned() or symbol.is_imported()
-
-
-def _explained(problem: SyntaxError, source: str) -> SyntaxError:
-    lines = source.splitlines()
-    line = lines[(problem.lineno or 2) - 2].strip() if len(lines) > (problem.lineno or 2) - 2 >= 0 else ""
-    if line[:1] in ("%", "!"):
-        problem.msg = f"{line.split()[0]} is for plain cells: a role's cell holds only Python, as a script does"
+def _explained(problem: SyntaxError, whole: str) -> SyntaxError:
+    line = [*whole.splitlines(), ""][(problem.lineno or 1) - 1].strip()
+    command = re.match(r"(?:[\w, ]+= *)?([%!]+ *\w*)", line)
+    if command:
+        problem.msg = f"{command[1]} is for plain cells: a role's cell holds only Python, as a script does"
     elif "await" in (problem.msg or "") or "async" in (problem.msg or ""):
         problem.msg = "a role's cell is plain Python: put the coroutine in a function and call asyncio.run(...) on it"
     else:
@@ -89,12 +97,16 @@ def _explained(problem: SyntaxError, source: str) -> SyntaxError:
 
 def learners_only(error: BaseException) -> BaseException:
     """The error with the frames of the learner's own code alone: no thread, no helpers, no library above the cell."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = _filtered(link.__traceback__)
-        link = link.__cause__ or link.__context__
+    todo: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while todo:
+        link = todo.pop()
+        if link is not None and not any(link is one for one in seen):
+            seen.append(link)
+            link.__traceback__ = _filtered(link.__traceback__)
+            todo += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                todo += link.exceptions
     return error
 
 
@@ -117,33 +129,47 @@ def _filtered(tb: TracebackType | None) -> TracebackType | None:
 
 def shown_alone(error: BaseException, shell: Any) -> BaseException:
     """The error, prepared to be raised by a cell without the frames that it passes through on its way up."""
-    tb = error.__traceback__
-
-    def render() -> list[str]:
-        if shell is None:
-            return traceback.format_exception(type(error), error, tb)
-        if isinstance(error, SyntaxError) and tb is None:
-            return list(shell.SyntaxTB.structured_traceback(type(error), error, []))
-        if tb is None:
-            return list(shell.InteractiveTB.get_exception_only(type(error), error))
-        return list(shell.InteractiveTB.structured_traceback(type(error), error, tb))
-
+    if shell is None:
+        return error
+    kind, tb = type(error), error.__traceback__
+    grouped = "ExceptionGroup" in "".join(lines := traceback.format_exception(error))
+    if isinstance(error, SyntaxError) and tb is None:
+        lines = list(shell.SyntaxTB.structured_traceback(kind, error, []))
+    elif tb is None:
+        lines = list(shell.InteractiveTB.get_exception_only(kind, error))
+    elif not grouped:
+        lines = list(shell.InteractiveTB.structured_traceback(kind, error, tb))
+    if grouped or isinstance(error, SyntaxError):  # IPython would show these two with all frames: raise a namesake
+        words = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error)
+        error = type(kind.__name__, (Exception,), {})(words)
     try:
-        error._render_traceback_ = render  # type: ignore[attr-defined]  # IPython asks for it
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]  # IPython asks for it
     except AttributeError:  # a class with slots
         pass
     return error
 
 
-def line_of(thread: int | None) -> str:
-    """The learner's line that a thread is in, as `line 2: time.sleep(60)`; empty if it is in none of theirs."""
+def _frames_of(thread: int | None) -> Iterator[FrameType]:
+    """Where a thread is: its frames, from the inside out."""
     frame: FrameType | None = sys._current_frames().get(thread or -1)
     while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def line_of(thread: int | None) -> str:
+    """The learner's line that a thread is in, as `line 2: time.sleep(60)`; empty if it is in none of theirs."""
+    for frame in _frames_of(thread):
         if is_learners(frame.f_code.co_filename):
             text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
             return f"line {frame.f_lineno}: {text}" if text else ""
-        frame = frame.f_back
     return ""
+
+
+def sockets_of(thread: int | None) -> list[socket.socket]:
+    """The sockets that a thread is at: those in the local variables of the functions that it is in."""
+    inside = [frame for frame in _frames_of(thread) if frame.f_locals is not frame.f_globals]
+    return [s for frame in inside for s in list(frame.f_locals.values()) if isinstance(s, socket.socket)]
 
 
 # ---------------------------------------------------------------------- output
@@ -152,8 +178,11 @@ def line_of(thread: int | None) -> str:
 class Router:
     """Stands in for `sys.stdout`: what a role prints goes to its log, all else to where it went before."""
 
+    _every: list[Router] = []  # noqa: RUF012  # print() does not hold on to a stream that is replaced: cpython#130163
+
     def __init__(self, behind: Any) -> None:
         self._behind = behind
+        self._every.append(self)
 
     def write(self, text: str) -> int:
         actor = gate.known()
@@ -186,20 +215,54 @@ class Shown:
     data: dict[str, Any]
     metadata: dict[str, Any]
 
+    def __len__(self) -> int:
+        return sum(len(str(value)) for value in self.data.values())
 
-def keep_displays(shell: Any, log: list[Any]) -> None:
+
+class Log:
+    """What an actor printed and displayed, until a cell writes it; of very much the end is kept."""
+
+    def __init__(self) -> None:
+        self._items: deque[str | Shown] = deque()
+        self._size = self._dropped = 0
+        self._lock = threading.Lock()
+
+    def append(self, item: str | Shown) -> None:
+        with self._lock:
+            self._items.append(item)
+            self._size += len(item)
+            while self._size - len(self._items[0]) >= KEPT:
+                size = len(self._items.popleft())
+                self._size, self._dropped = self._size - size, self._dropped + size
+
+    def drain(self) -> tuple[str, list[Shown]]:
+        """All of it, the text and what is more than text; the log is empty then."""
+        with self._lock:
+            items, dropped = self._items, self._dropped
+            self._items, self._size, self._dropped = deque(), 0, 0
+        text = "".join(item for item in items if isinstance(item, str))
+        dropped, text = dropped + max(0, len(text) - KEPT), text[-KEPT:]
+        if dropped:
+            text = f"(… {dropped:,} characters before this are not shown)\n{text}"
+        return text, [item for item in items if isinstance(item, Shown)]
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+
+def keep_displays(shell: Any, log: Log) -> None:
     """What this thread displays goes to `log`, as a `Shown`, and to no cell."""
     publisher: Any = getattr(shell, "display_pub", None)
     if hasattr(publisher, "register_hook"):
 
         def keep(message: dict[str, Any]) -> None:
-            if message["header"]["msg_type"] == "display_data":
+            if message["header"]["msg_type"] in ("display_data", "update_display_data"):
                 log.append(Shown(message["content"]["data"], message["content"]["metadata"]))
 
         publisher.register_hook(keep)
 
 
-def value_shown(value: Any, shell: Any, log: list[Any]) -> None:
+def value_shown(value: Any, shell: Any, log: Log) -> None:
     """A cell's last value, put into the log as the notebook would show it."""
     if value is None:
         return

@@ -3,145 +3,39 @@
 Of the actors that take turns (a stage's roles and its scripted callers) one runs at a time: the holder of the *baton*.
 It keeps the baton until a call of its finds nothing ready; then the first actor in the stage's order that can go on
 gets it.  Every other thread (a server in `serving`, a learner's own) waits here too, but without a baton.
-
-A wait is one `poll()` (or `select()`, where there is no `poll`) on the sockets waited for and on the actor's own wake-up
-socket pair, so that it can be ended at once: closing a listener does not wake an `accept()` in another thread on Linux.
 """
 
 from __future__ import annotations
 
 import ctypes
-import select
-import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
+
+from helpers.waits import GRACE, Wait, Wake, Watched, poll
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
-GRACE = 0.5  #: seconds that the kernel may take to deliver what is certain to come (under load it is late at times)
-POLLIN, POLLOUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
+__all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
 IDLE, READY, RUNNING, WAITING = "idle", "ready", "running", "waiting"
 
 
 class Ended(KeyboardInterrupt):
-    """Raised in a role whose wait, or whose code, was ended by ■, by `stage.stop(...)` or by a new `Stage`."""
+    """Raised in a role whose wait, or whose code, was ended by ■, by `stage.stop(...)` or by a new `Stage`.
 
-
-class Watched(Protocol):
-    """What can be waited for: anything with a descriptor."""
-
-    def fileno(self) -> int: ...
-
-
-def poll(reads: Sequence[Watched], writes: Sequence[Watched], timeout: float | None) -> bool:
-    """Is one of `reads` readable or of `writes` writable within `timeout` seconds (None: wait)?
-
-    A socket that was closed counts as ready: the call that follows says so, as poll(2) does with POLLNVAL.
-    """
-    wanted: dict[int, int] = {}
-    for sockets, event in ((reads, POLLIN), (writes, POLLOUT)):
-        for s in sockets:
-            wanted[s.fileno()] = wanted.get(s.fileno(), 0) | event
-    if any(fd < 0 for fd in wanted):
-        return True
-    if not hasattr(select, "poll"):
-        return _select(reads, writes, timeout)
-    poller = select.poll()
-    for fd, events in wanted.items():
-        poller.register(fd, events)
-    return bool(poller.poll(None if timeout is None else max(0.0, timeout) * 1000))
-
-
-def _select(reads: Sequence[Watched], writes: Sequence[Watched], timeout: float | None) -> bool:
-    """The same for Windows: a failed connect() shows among the exceptional ones, and Ctrl-C does not end a select(), so
-    that the main thread looks up now and then."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        piece = left if threading.current_thread() is not threading.main_thread() else min(0.2, left or 0.2)
-        if timeout == 0:
-            piece = 0
-        if any(select.select(reads, writes, writes, piece)):
-            return True
-        if left is not None and left <= (piece or 0):
-            return False
-
-
-class Wake:
-    """A socket pair that ends a `poll`: `poke()` from any thread, `drain()` by the one that was woken."""
-
-    def __init__(self) -> None:
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._read.fileno()
-
-    def poke(self) -> None:
-        try:
-            self._write.send(b"!")
-        except OSError:  # full: it will wake all the same; closed: nobody sleeps on it
-            pass
-
-    def drain(self) -> None:
-        try:
-            while self._read.recv(4096):
-                pass
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        self._read.close()
-        self._write.close()
-
-    __del__ = close
-
-
-class Wait:
-    """What an actor waits for: sockets to read from or write to, and until when.
-
-    `words` is the call as it is told (`accept()`).  `expects` asks the record whether something is certain to come, and
-    `doubt` notes that it did not.
+    One that was left behind, because it swallows this again and again, is put to sleep.
     """
 
-    def __init__(
-        self,
-        words: str,
-        reads: Sequence[Watched],
-        writes: Sequence[Watched],
-        timeout: float | None,
-        expects: Callable[[], bool] = lambda: False,
-        doubt: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.words, self.reads, self.writes = words, reads, writes
-        self.timeout = timeout
-        self.deadline = None if timeout is None else time.monotonic() + timeout
-        self._expects, self._doubt = expects, doubt
-
-    @property
-    def sockets(self) -> tuple[Watched, ...]:
-        """All that it waits for."""
-        return (*self.reads, *self.writes)
-
-    def left(self) -> float | None:
-        """Seconds until the time-out; None if there is none."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
-
-    def ready(self, timeout: float | None = 0) -> bool:
-        """Could the call go on now, or within `timeout` seconds?"""
-        return poll(self.reads, self.writes, timeout)
-
-    def certain(self) -> bool:
-        """Is what it waits for certain to come?  Then it is awaited for `GRACE` seconds, and doubted after that."""
-        while self._expects():
-            left = self.left()
-            if self.ready(GRACE if left is None else min(GRACE, left)):
-                return True
-            self._doubt()
-        return False
+    def __init__(self, *words: object) -> None:
+        actor = gate.known()
+        if not words and actor is not None:  # raised from outside, at whatever line the thread was
+            words = (f"{actor.name} was ended",)
+            actor.endings += 1
+            if actor.lost and actor.endings > 1 and sys._getframe(1).f_globals.get("__name__") == "__main__":
+                threading.Event().wait()  # (elsewhere than in a cell's own code it might hold a lock)
+        super().__init__(*words)
 
 
 class Actor:
@@ -150,22 +44,27 @@ class Actor:
     def __init__(self, name: str, takes_turns: bool = False, ending: type[BaseException] = SystemExit) -> None:
         self.name = name
         self.takes_turns = takes_turns
-        self.ending = ending  # what is raised in its thread when it is ended
+        self.ending = ending  # what is raised in its thread when it is ended (a SystemExit ends it without a word)
         self.state = IDLE
         self.wait: Wait | None = None
-        self.since = 0.0  # when it got the baton, or began
+        self.since = 0.0  # when it got the baton
         self.ended = False  # its waits raise
-        self.astray = False  # it ran for too long unseen, and its baton was taken
+        self.spared = False  # its code is over: nothing is raised in its thread any more
+        self.astray = False  # it ran for too long unseen, and is not waited for
         self.lost = False  # it could not be ended, and was left behind
-        self.timeouts = 0  # how many waits in a row have timed out
-        self.log: list[Any] = []  # what it printed and displayed, until a cell writes it
+        self.endings = 0  # how often it was ended from outside
+        self.calls = 0
+        self.timeouts = 0  # how many of its last calls, one after the other, have timed out
+        self.timed_out = 0  # the last of them
+        self.log: Any = []  # what it printed and displayed, until a cell writes it
         self.keeps_log = False  # is what it prints kept there?
         self.thread: int | None = None
+        self.alive: Callable[[], bool] = lambda: True
         self.wake = Wake()
         self._halts = 0
 
     def halt(self) -> None:
-        """Raise what ends it.  One that swallows that again and again sleeps here for ever."""
+        """Raise what ends it.  One that was left behind and swallows that again and again sleeps here for ever."""
         self._halts += 1
         if self.lost and self._halts > 20:
             threading.Event().wait()
@@ -176,9 +75,14 @@ class Actor:
         """Does it wait for others, so that nothing will happen by itself?  Asked under the gate's lock."""
         wait = self.wait
         if self.state != WAITING or wait is None:
-            return self.state == IDLE or self.astray or self.lost
+            return self.state == IDLE or self.astray or self.lost or not self.alive() or self.selects()
         patient = wait.timeout is None or wait.timeout > SHORT or self.timeouts >= 2
-        return patient and not wait.ready() and not wait.certain()
+        return not self.ended and patient and not wait.ready() and not wait.expects()
+
+    def selects(self) -> bool:
+        """Is it an event loop that waits for its sockets?  (In a role that is something that the gate can't see.)"""
+        frame = None if self.takes_turns else sys._current_frames().get(self.thread or -1)
+        return frame is not None and frame.f_globals.get("__name__") == "selectors"
 
 
 class Gate:
@@ -187,7 +91,9 @@ class Gate:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.order: list[Actor] = []  # those that take turns, in the stage's order
-        self.others: list[Actor] = []  # threads of `serving`: not in turns, but their rest is awaited
+        self.others: list[Actor] = []  # all other threads that make calls: not in turns, but their rest is awaited
+        self.speakers: list[Actor] = []  # those who keep a log
+        self.in_turns: list[str] = []  # the names of all that took turns since the stage began
         self.holder: Actor | None = None
         self.waiting: set[Actor] = set()
         self.watchers: list[Wake] = []  # who wants to know when something changed
@@ -199,11 +105,14 @@ class Gate:
 
     def current(self) -> Actor:
         """The actor of this thread; a thread that nobody announced gets one by its own name."""
-        actor: Actor | None = getattr(self._here, "actor", None)
+        actor = self.known()
         if actor is None:
             thread = threading.current_thread()
-            main = thread is threading.main_thread()
-            actor = self.become(Actor("notebook" if main else thread.name.split(" (")[0], ending=KeyboardInterrupt))
+            if thread is threading.main_thread():
+                return self.become(Actor("notebook"))
+            actor = self.become(Actor(thread.name.split(" (")[0]))
+            actor.state, actor.alive = RUNNING, thread.is_alive
+            self.join(actor)
         return actor
 
     def known(self) -> Actor | None:
@@ -226,64 +135,110 @@ class Gate:
         finally:
             self._here.actor = before
 
+    def join(self, *actors: Actor) -> None:
+        """They are counted from now on: those that take turns in the order in which they joined."""
+        with self.lock:
+            for actor in actors:
+                (self.order if actor.takes_turns else self.others).append(actor)
+                if actor.takes_turns and actor.name not in self.in_turns:
+                    self.in_turns.append(actor.name)
+                if actor.keeps_log and actor not in self.speakers:
+                    self.speakers.append(actor)
+
+    def leave(self, actor: Actor, successor: Actor | None = None) -> None:
+        """`actor` is counted no more; `successor`, if there is one, takes its turns."""
+        with self.lock:
+            for actors in (self.order, self.others, self.speakers):
+                if actor in actors and successor is not None:
+                    actors[actors.index(actor)] = successor
+                actors[:] = [other for other in actors if other is not actor]
+            self._free(actor)
+
     def enter(self) -> Actor:
         """Called at the start of each recorded call: ends who is ended, and gives the baton back to who lost it."""
         actor = self.current()
+        actor.calls += 1
+        if actor.timed_out < actor.calls - 1:
+            actor.timeouts = 0
         if actor.ended:
             actor.halt()
         if actor.takes_turns and self.holder is not actor:
             self.take(actor)
         return actor
 
+    def perform(self, actor: Actor, act: Callable[[], object]) -> BaseException | None:
+        """Run `act` in this thread as `actor`; gives what it raised.  It can be ended until then, and not after."""
+        self.become(actor)
+        problem: BaseException | None = None
+        try:
+            try:
+                actor.state, actor.spared = RUNNING, False
+                if actor.takes_turns:
+                    self.take(actor)
+                if actor.ended:
+                    actor.halt()
+                act()
+            except BaseException as error:  # whatever it is, it ends this and nothing else
+                problem = error
+            self._spare(actor)
+        except BaseException as error:  # it was ended just when it had come to its end
+            problem = problem or error
+            self._spare(actor)
+        return problem
+
+    def _spare(self, actor: Actor) -> None:
+        with self.lock:
+            actor.spared = True
+            _raise_in(actor.thread, None)
+
     # ------------------------------------------------------------------ the baton
 
     def take(self, actor: Actor) -> None:
-        """Wait for the baton.  One that is being ended waits for it no longer than a moment."""
+        """Wait for the baton.  One that is ended goes on without it."""
         with self.lock:
             actor.state, actor.astray = READY, False
-            if self.holder is None:
-                self._pass_on()
-        patience = time.monotonic() + 0.1
-        while self.holder is not actor:
-            poll([actor.wake], [], 0.1 if actor.ended else None)
+            self._pass_on()
+        while self.holder is not actor and not actor.ended:
+            poll([actor.wake], [], None)
             actor.wake.drain()
-            if actor.lost or (actor.ended and time.monotonic() > patience):
-                break
         actor.state = RUNNING
 
     def release(self, actor: Actor, state: str = IDLE) -> None:
         """`actor` is done, or goes to wait: the baton goes on."""
         with self.lock:
-            self._release(actor, state)
+            actor.state, actor.astray = state, False
+            self._free(actor)
 
-    def _release(self, actor: Actor, state: str) -> None:
-        actor.state, actor.astray = state, False
+    def _free(self, actor: Actor) -> None:
         if self.holder is actor:
             self.holder = None
-        if self.holder is None:
-            self._pass_on()
-        self._tell()
+        self._pass_on()
 
     def _pass_on(self) -> None:
-        for actor in self.order:
-            wait = actor.wait
-            if actor.state == READY or (
-                actor.state == WAITING and wait is not None and (actor.ended or wait.ready() or wait.certain())
-            ):
-                self.holder, actor.since = actor, time.monotonic()
-                actor.wake.poke()
-                break
+        """Give the baton, if nobody has it, to the first that can go on, and tell those who watch."""
+        if self.holder is None:
+            for actor in self.order:
+                if actor.state == READY or (actor.state == WAITING and self._can_go_on(actor)):
+                    self.holder, actor.since = actor, time.monotonic()
+                    break
+        if self.holder is not None and self.holder.state != RUNNING:
+            self.holder.wake.poke()
+        self.tell()
 
-    def _tell(self) -> None:
-        for wake in self.watchers:
+    def tell(self) -> None:
+        """Something has changed: wake those who watch."""
+        for wake in list(self.watchers):
             wake.poke()
 
-    def take_away(self, actor: Actor) -> None:
-        """Take the baton from one that runs where the gate can't see it; it comes back at its next recorded call."""
+    @staticmethod
+    def _can_go_on(actor: Actor) -> bool:
+        wait = actor.wait
+        return wait is not None and (actor.ended or wait.ready() or wait.expects())
+
+    def nudge(self) -> None:
+        """Somebody may go on, or has come to rest: give the baton, if nobody has it."""
         with self.lock:
-            if self.holder is actor and actor.state == RUNNING:
-                actor.astray, self.holder = True, None
-                self._pass_on()
+            self._pass_on()
 
     # ------------------------------------------------------------------ waiting
 
@@ -293,127 +248,135 @@ class Gate:
         An actor that takes turns gives up the baton first (`begins` is called then, and only then), after everything in
         the background has come to rest, so that a wait means that nobody but another role can end it.
         """
-        if wait.ready() or wait.certain() or (actor.takes_turns and self._rest_of_others(wait)):
-            return self._done(actor, True)
-        if actor.takes_turns:
-            begins()
+        if wait.ready() or wait.certain():
+            return True
         try:
-            with self.lock:
-                actor.wait = wait
-                self.waiting.add(actor)
-                self._release(actor, WAITING)
-            while True:
-                ready = poll([*wait.reads, actor.wake], wait.writes, wait.left()) and wait.ready()
-                actor.wake.drain()
-                timed_out = not ready and wait.left() == 0
-                if not (ready or timed_out or actor.ended or self.holder is actor):
-                    continue
-                if actor.takes_turns:
-                    self.take(actor)
-                if actor.ended:
-                    actor.halt()
-                if timed_out or wait.ready():  # asked again: another may have been quicker
-                    return self._done(actor, not timed_out)
-                if actor.takes_turns:
-                    self.release(actor, WAITING)
-        finally:
-            actor.wait = None
-            actor.state = RUNNING
-            self.waiting.discard(actor)
-
-    @staticmethod
-    def _done(actor: Actor, ready: bool) -> bool:
-        actor.timeouts = 0 if ready else actor.timeouts + 1
-        return ready
-
-    def _rest_of_others(self, wait: Wait) -> bool:
-        """Wait until all in the background are at rest; True as soon as `wait` is ready."""
-        if not self.others:
-            return False
-        wake, until = Wake(), time.monotonic() + 1.0
-        self.watchers.append(wake)
-        try:
-            while (left := until - time.monotonic()) > 0:
-                with self.lock:
-                    at_rest = all(other.at_rest for other in self.others)
+            if actor.takes_turns:
+                self._let_others_rest(actor, wait)
                 if wait.ready():
                     return True
-                if at_rest:
-                    return False
-                poll([*wait.reads, wake], wait.writes, left)
-                wake.drain()
-            return wait.ready()
+                begins()
+            with self.lock:
+                actor.wait, actor.state, actor.astray = wait, WAITING, False
+                self.waiting.add(actor)
+                self._free(actor)
+            while True:
+                timed_out = wait.left() == 0
+                if actor.ended or timed_out or self.holder is actor or wait.ready():
+                    if actor.takes_turns:
+                        self.take(actor)
+                    if actor.ended:
+                        actor.halt()
+                    if wait.ready() or wait.certain():  # asked again: another may have been quicker
+                        return True
+                    if timed_out:
+                        actor.timeouts, actor.timed_out = actor.timeouts + 1, actor.calls
+                        return False
+                    self.release(actor, WAITING)
+                poll([*wait.reads, actor.wake], wait.writes, wait.left())
+                actor.wake.drain()
         finally:
-            self.watchers.remove(wake)
+            actor.wait, actor.state = None, RUNNING
+            self.waiting.discard(actor)
+
+    def closed(self, sock: Watched) -> None:
+        """`sock` was closed: wake those who wait for it."""
+        for actor in list(self.waiting):
+            wait = actor.wait
+            if wait is not None and any(s is sock for s in wait.sockets):
+                actor.wake.poke()
+
+    # ------------------------------------------------------------------ coming to rest
 
     def quiet(self) -> bool:
         """Is every actor idle, or waiting for what the kernel has not got?  Who is astray or lost is not counted."""
         with self.lock:
+            self.others = [actor for actor in self.others if actor.alive()]
             return self.holder is None and all(actor.at_rest for actor in (*self.order, *self.others))
 
-    def order_moves(self) -> bool:
-        """Is there one in turns that does, or may do, something?"""
-        with self.lock:
-            return self.holder is not None or not all(actor.at_rest for actor in self.order)
+    def settle(self, look: Callable[[], bool] = lambda: False) -> None:
+        """Wait until all are quiet, or until `look()`, which is asked now and then, says that it is enough.
 
-    def nudge(self) -> None:
-        """Somebody may go on, or has come to rest: give the baton, if nobody has it."""
-        with self.lock:
-            if self.holder is None:
-                self._pass_on()
-            self._tell()
+        Who has the baton and is not seen at the gate for `SHORT` seconds loses it, until his next recorded call.
+        """
+        began = time.monotonic()
 
-    def settle(self, limit: float = SHORT) -> None:
-        """Wait until all are quiet, for `limit` seconds at most."""
-        wake, until = Wake(), time.monotonic() + limit
+        def done() -> bool:
+            if self.quiet() or look():
+                return True
+            now, holder = time.monotonic(), self.holder
+            if holder is not None and holder.state == RUNNING and now - holder.since > SHORT:
+                with self.lock:
+                    holder.astray = True
+                    self._free(holder)
+            elif now - began > SHORT:
+                self._let_go()
+            return now - began > 3 * SHORT
+
+        me = self.known()
+        if me is None or not me.takes_turns:  # (who has the baton would wait for himself)
+            self.until(done)
+
+    def _let_others_rest(self, actor: Actor, wait: Wait) -> None:
+        """Before `actor` gives up the baton: wait until all in the background are at rest, or `wait` is ready."""
+        began = time.monotonic()
+
+        def done() -> bool:
+            if time.monotonic() - began > SHORT:
+                self._let_go()
+            with self.lock:
+                return actor.ended or wait.ready() or all(other.at_rest for other in self.others)
+
+        if self.others:
+            actor.state = READY  # the gate sees it: it does not go astray meanwhile
+            self.until(done, reads=[*wait.reads, actor.wake], writes=wait.writes)
+            actor.since = time.monotonic()
+
+    def _let_go(self) -> None:
+        """Those in the background who have been busy for too long are not waited for until they wait again."""
+        for actor in list(self.others):
+            actor.astray = actor.astray or actor.state == RUNNING
+
+    def until(
+        self,
+        done: Callable[[], bool],
+        limit: float = float("inf"),
+        reads: Sequence[Watched] = (),
+        writes: Sequence[Watched] = (),
+    ) -> None:
+        """Wait until `done()`, for `limit` seconds at most: asked at every change at the gate, and now and then."""
+        wake, pause, end = Wake(), 0.001, time.monotonic() + limit
         self.watchers.append(wake)
         try:
-            while not self.quiet() and (left := until - time.monotonic()) > 0:
-                poll([wake], [], min(left, 0.1))
+            while not done() and (left := end - time.monotonic()) > 0:
+                poll([wake, *reads], writes, min(pause, left))
                 wake.drain()
+                pause = min(2 * pause, 0.1)
         finally:
             self.watchers.remove(wake)
 
-    def closed(self, sock: Watched) -> None:
-        """`sock` was closed: wake those who wait for it."""
-        if self.waiting:
-            with self.lock:
-                for actor in self.waiting:
-                    if actor.wait and any(s is sock for s in actor.wait.sockets):
-                        actor.wake.poke()
-
     # ------------------------------------------------------------------ ending
 
-    def spare(self, actor: Actor) -> None:
-        """`actor` is done with what was to be ended: an exception still on its way is called back."""
-        actor.ended = actor.lost
-        if actor.thread is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(actor.thread), None)
-
-    def end(self, actor: Actor) -> None:
-        """End what `actor` does: its wait at once, its Python code by an exception in its thread."""
-        with self.lock:
-            actor.ended = True
-            running = actor.state == RUNNING and actor.wait is None
-            if self.holder is None:
+    def end(self, *actors: Actor) -> None:
+        """End what they do: a wait at once, Python code by an exception in its thread."""
+        for actor in actors:
+            with self.lock:
+                actor.ended = True
                 self._pass_on()
-        actor.wake.poke()
-        if running and actor.thread is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(actor.thread), ctypes.py_object(actor.ending))
+                if actor.state == RUNNING and not actor.spared and actor.alive():
+                    _raise_in(actor.thread, actor.ending)
+            actor.wake.poke()
+
+    def until_gone(self, *actors: Actor) -> None:
+        """Wait until they are done, for `GRACE` seconds at most."""
+        self.until(lambda: not any(actor.alive() for actor in actors), GRACE)
 
     def leave_behind(self, actor: Actor, successor: Actor | None = None) -> None:
         """`actor` could not be ended: it loses baton and place, and `successor` takes its turns."""
-        with self.lock:
-            actor.ended = actor.lost = True
-            if successor is not None and actor in self.order:
-                self.order[self.order.index(actor)] = successor
-            self.order = [other for other in self.order if other is not actor]
-            self.others = [other for other in self.others if other is not actor]
-            if self.holder is actor:
-                self.holder = None
-            if self.holder is None:
-                self._pass_on()
-            self._tell()
+        actor.ended = actor.lost = True
+        self.leave(actor, successor)
+        if actor.endings:  # it has swallowed what ends it: once more, for good
+            self.end(actor)
         actor.wake.poke()
 
     # ------------------------------------------------------------------ what lives as long as a stage
@@ -423,10 +386,22 @@ class Gate:
         for act in self.at_new_stage:
             act()
 
-    def end_others(self) -> None:
-        """The stage ends: so does what was told to `at_end`."""
+    def end_all(self) -> None:
+        """The stage ends: so does what was told to `at_end`, and every thread that makes calls."""
         while self.at_end:
             self.at_end.pop()()
+        self.end(*self.others)
+        self.until_gone(*self.others)
+        with self.lock:
+            self.order, self.others, self.speakers, self.in_turns, self.holder = [], [], [], [], None
+
+
+def _raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
+    """Raise `kind` in a thread as soon as it runs Python code; None takes back what has not been raised yet."""
+    if thread is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
+        )
 
 
 gate = Gate()

@@ -31,14 +31,13 @@ import os
 import socket as _standard
 import sys
 from collections.abc import Callable
-from operator import index
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from helpers.gate import Actor, Wait, gate
-from helpers.recorder import note, note_error
+from helpers.recorder import RecordedCalls, note, note_error
 from helpers.recorder import recorder as recorder
-from helpers.recording import KEPT_BYTES, Call, Cut, Endpoint, key, octets, shorten, size
+from helpers.recording import KEPT_BYTES, Call, Cut, key, octets, shorten, size
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
 __all__ = list(_standard.__all__)
@@ -47,21 +46,15 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...
 
 
-Result = TypeVar("Result")
 _plain = _standard.socket
 _UNIX = getattr(_standard, "AF_UNIX", None)
-_AT_ONCE = int(getattr(_standard, "MSG_DONTWAIT", 0))  # Windows has none
-_WHOLE = int(getattr(_standard, "MSG_WAITALL", 0))
 _LOOK = int(_standard.MSG_PEEK) | int(getattr(_standard, "MSG_ERRQUEUE", 0))  # these leave the bytes where they are
 
 
-class socket(_standard.socket):
+class socket(RecordedCalls):
     """A socket that records its calls: see `socket` of the standard library for each of them."""
 
-    __slots__ = ("_patience", "end", "owner")
-
-    end: Endpoint
-    owner: object
+    __slots__ = ()
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         actor = gate.current() if fileno is not None else gate.enter()
@@ -72,7 +65,7 @@ class socket(_standard.socket):
         except Exception as problem:
             note_error(call, problem)
             raise
-        self._patience = super().gettimeout()
+        self._patience = _plain.gettimeout(self)
         self.end = recorder.recording.endpoint(actor.name, self.type == _standard.SOCK_STREAM, self.fileno())
         recorder.living[id(self)] = self
         if fileno is None:
@@ -89,18 +82,6 @@ class socket(_standard.socket):
         return super().__repr__().replace(f"<{__name__}.", "<socket.", 1)
 
     # ------------------------------------------------------------------ calls that do not wait
-
-    def _simply(
-        self, name: str, args: tuple[Any, ...], operate: Callable[..., Result], actor: Actor | None = None
-    ) -> Result:
-        call = Call((actor or gate.enter()).name, self.end, name, shorten(args))
-        try:
-            call.result = result = operate(*args)
-        except Exception as problem:
-            note_error(call, problem)
-            raise
-        note(call)
-        return result
 
     def bind(self, address: Any, /) -> None:
         self._simply("bind", (address,), super().bind)
@@ -122,20 +103,6 @@ class socket(_standard.socket):
 
     def setblocking(self, flag: bool, /) -> None:
         self._simply("setblocking", (flag,), lambda flag: self._be_patient(flag, super(socket, self).setblocking))
-
-    # a call on a socket of its own takes the time-out away for a moment, so the learner's is kept here
-    def _be_patient(self, value: Any, setter: Callable[[Any], None] | None = None) -> None:
-        with self.end.turn:
-            (setter or super().settimeout)(value)
-            self._patience = super().gettimeout()
-
-    def gettimeout(self) -> float | None:
-        return self._patience
-
-    def getblocking(self) -> bool:
-        return self._patience != 0
-
-    timeout = property(gettimeout)
 
     def close(self) -> None:
         actor = gate.current()
@@ -165,60 +132,6 @@ class socket(_standard.socket):
         return copied
 
     # ------------------------------------------------------------------ calls that may wait
-
-    def _perform(self, call: Call, operate: Callable[[int], Result], flags: int = 0) -> Result:
-        """`operate(flags)`; while nothing is ready, wait at the gate for as long as the socket's time-out says."""
-        actor = gate.enter()
-        call.role = actor.name
-        patience, turn, wait = self._patience, self.end.turn, None
-        try:
-            if flags.__class__ is not int:
-                flags = index(flags)
-            once = patience == 0 or (patience is None and flags & _AT_ONCE)
-            while True:
-                try:
-                    if flags & _WHOLE and patience is None and not once and call.name[0] == "r":
-                        return operate(flags)  # waits in the kernel, out of sight
-                    with turn:
-                        if once:
-                            return operate(flags)
-                        if patience is None and _AT_ONCE and call.name != "accept":
-                            return operate(flags | _AT_ONCE)
-                        return self._at_once(operate, flags)
-                except BlockingIOError:
-                    if once:
-                        raise
-                wait = wait or self._wait_for(call)
-                self._await(actor, call, wait)
-        except BaseException as problem:
-            note_error(call, problem)
-            raise
-
-    def _at_once(self, operate: Callable[[Any], Result], argument: Any) -> Result:
-        """`operate(argument)` without waiting, in the socket's turn: BlockingIOError if nothing is ready."""
-        try:
-            super().settimeout(0)
-            return operate(argument)
-        finally:
-            try:
-                super().settimeout(self._patience)
-            except OSError:  # it is closed
-                pass
-
-    def _wait_for(self, call: Call) -> Wait:
-        words, end = f"{call.name}()", self.end
-        if call.name.startswith("send"):
-            return Wait(words, [], [self], self._patience)
-        return Wait(words, [self], [], self._patience, lambda: end.expects, end.doubt)
-
-    def _await(self, actor: Actor, call: Call, wait: Wait) -> None:
-        def begins() -> None:
-            if not call.waited and actor.timeouts < 2:
-                call.waited = True
-                recorder.recording.add(call, waits=True)
-
-        if wait.left() == 0 or not gate.wait(actor, wait, begins):
-            raise TimeoutError("timed out")
 
     def accept(self) -> tuple[socket, Any]:
         call = Call("", self.end, "accept")
@@ -255,10 +168,11 @@ class socket(_standard.socket):
         try:
             self._dial(actor, call, address)
         except BaseException as problem:
-            if unix:
+            if not unix and isinstance(problem, BlockingIOError):  # it goes on without us: EINPROGRESS
+                if not told:
+                    self._dialled(call, address)
+            elif getattr(problem, "errno", None) != errno.EISCONN:
                 recorder.recording.withdrawn(self.end)
-            elif not told and isinstance(problem, BlockingIOError):  # it goes on without us: EINPROGRESS
-                self._dialled(call, address)
             note_error(call, problem)
             raise
         if not told and not unix:
@@ -271,12 +185,18 @@ class socket(_standard.socket):
 
     def _dial(self, actor: Actor, call: Call, address: Any) -> None:
         patience = self._patience
+
+        def dial(address: Any) -> None:
+            code = getattr(_plain, call.name)(self, address)
+            if code:
+                raise _error(code)
+
         try:
             if patience == 0 or self.family == _UNIX:
-                super().connect(address)
+                dial(address)
             else:
                 with self.end.turn:
-                    self._at_once(super().connect, address)
+                    self._at_once(dial, address)
             return
         except BlockingIOError as problem:
             if patience == 0 or self.family == _UNIX or (patience and problem.errno == errno.EALREADY):
@@ -284,11 +204,9 @@ class socket(_standard.socket):
         hurried = [True]  # loopback answers at once, if it answers: not yet a reason to give up the baton
         self._await(actor, call, Wait(f"{call.name}()", [], [self], patience, lambda: bool(hurried), hurried.clear))
         if patience is None and sys.platform == "linux":
-            super().connect(address)  # asked again, it says how it ended; only then can this socket dial once more
+            dial(address)  # asked again, it says how it ended; only then can this socket dial once more
         elif code := self.getsockopt(_standard.SOL_SOCKET, _standard.SO_ERROR):
-            if sys.platform == "win32":
-                raise ctypes.WinError(code)
-            raise OSError(code, os.strerror(code))
+            raise _error(code)
 
     # ------------------------------------------------------------------ bytes
 
@@ -304,21 +222,28 @@ class socket(_standard.socket):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         call = Call("", self.end, "send", (shorten(data),))
-        return self._sent(call, lambda flags: _plain.send(self, data, flags), flags)
+        count: int | None = self._quickly(call, _plain.send, data, flags, recorder.recording.sent)
+        if count is None:
+            return self._sent(call, lambda flags: _plain.send(self, data, flags), flags)
+        call.result = count
+        note(call)
+        return count
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         call, rest = Call("", self.end, "sendall", (shorten(data),)), data
 
         def put(flags: int) -> None:
             nonlocal rest
-            while True:
+            while not isinstance(rest, memoryview) or rest:
                 count = _plain.send(self, rest, flags)
                 recorder.recording.sent(call, count)
                 rest = octets(rest)[count:]
-                if not rest:
-                    break
 
-        self._perform(call, put, flags)
+        count = self._quickly(call, _plain.send, data, flags, recorder.recording.sent)
+        if count is not None:
+            rest = octets(data)[count:]
+        if count is None or rest:
+            self._perform(call, put, flags)
         note(call)
 
     def sendto(self, data: Any, *rest: Any) -> int:
@@ -357,6 +282,11 @@ class socket(_standard.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> Any:
         call = Call("", self.end, "recv", (bufsize,))
+        data = self._quickly(call, _plain.recv, bufsize, flags, recorder.recording.received)
+        if data is not None:
+            recorder.recording.check(call, data)
+            note(call)
+            return data
         return self._received(call, lambda flags: _plain.recv(self, bufsize, flags), flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
@@ -399,6 +329,12 @@ def _told(ask: Callable[[], Any]) -> Any:
         return ask()
     except OSError:
         return None
+
+
+def _error(code: int) -> OSError:
+    if sys.platform == "win32":
+        return ctypes.WinError(code)
+    return OSError(code, os.strerror(code))
 
 
 def _listed(items: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 
 KEPT_BYTES = 64  #: of the data of a call, this much is kept to be shown
 KEPT_CHECKS = 1_000  #: so many receives of a socket may wait to be compared with what was sent
-KEPT_EVENTS = 20_000  #: older events of a long-running server are dropped, and counted
+KEPT_EVENTS = 40_000  #: older events of a long-running server are dropped, and counted
 
 
 @dataclass(slots=True, eq=False)
@@ -187,11 +187,11 @@ def size(room: Any) -> int:
 
 def key(address: Any) -> Any:
     """An address as a key: (host, port), an IPv4 one that came over an IPv6 listener in its own form."""
-    if isinstance(address, tuple) and len(address) >= 2:
+    if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[1], int):
         return str(address[0]).removeprefix("::ffff:"), address[1]
     if isinstance(address, (bytes, bytearray)) and not address.startswith(b"\0"):
         return os.fsdecode(bytes(address))  # a path of AF_UNIX; Linux's abstract names remain bytes
-    return address if isinstance(address, (str, bytes)) else shorten(address)
+    return address if address is None or isinstance(address, (str, bytes)) else repr(shorten(address))
 
 
 class Cut(bytes):
@@ -232,14 +232,16 @@ class Recording:
 
     def add(self, call: Call, waits: bool = False) -> None:
         """Append the event that `call` began to wait (`waits`) or returned."""
-        call.cell = call.cell or self.cell
+        if not call.cell:
+            call.cell = self.cell
         call.returned = not waits
-        self.events.append(Event(call, waits))
-        if len(self.events) > 2 * KEPT_EVENTS:
+        events = self.events
+        events.append(Event(call, waits))
+        if len(events) > KEPT_EVENTS:
             with self._lock:
-                if len(self.events) > 2 * KEPT_EVENTS:
-                    self.dropped += KEPT_EVENTS
-                    del self.events[:KEPT_EVENTS]
+                if len(events) > KEPT_EVENTS:
+                    self.dropped += KEPT_EVENTS // 2
+                    del events[: KEPT_EVENTS // 2]
 
     # ------------------------------------------------------------------ connections
 
@@ -276,7 +278,10 @@ class Recording:
             alone = self._lone.get((end.local, end.peer), [])
             if end in alone:
                 alone.remove(end)
-        end.peer = end.dial = None
+            if not alone:
+                self._lone.pop((end.local, end.peer), None)
+        if end.twin is None:
+            end.peer = end.dial = None
 
     def dialled(self, end: Endpoint) -> None:
         """The call `end` has reached its listener; if that is a recorded one, it is certain to accept."""

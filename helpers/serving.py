@@ -1,13 +1,14 @@
 """A server in the background: `with serving(serve) as server:` runs `serve(listener)` until it is told to stop.
 
 `serve` is a plain function of a listener, or an `async def`, which gets an event loop and a thread of its own.  Its
-threads hold no baton: real concurrency happens here, and its calls are recorded in an order that is certain and no more.
+threads hold no baton: real concurrency happens here; its calls are recorded in an order that is certain, and no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import socket as standard
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from helpers import recorded_socket
-from helpers.cells import is_learners, learners_only
-from helpers.gate import IDLE, RUNNING, Actor, gate
+from helpers.cells import Log, is_learners, learners_only, sockets_of
+from helpers.gate import READY, Actor, Ended, gate
 from helpers.recorded_socket import recorder
+from helpers.waits import GRACE, cut, poll
 
 
 class serving:
@@ -28,30 +30,36 @@ class serving:
     """
 
     def __init__(
-        self, serve: Callable[[Any], Any], host: str = "127.0.0.1", port: int = 0, backlog: int = 128, name: str = "server"
+        self,
+        serve: Callable[[Any], Any],
+        host: str = "127.0.0.1",
+        port: int = 0,
+        backlog: int = 128,
+        name: str = "server",
     ) -> None:
         self._serve, self.name = serve, name
         self.error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._ended = threading.Event()
-        self.actor = Actor(name, ending=SystemExit)
-        self.actor.keeps_log = True
+        self._stopped = False
+        self.actor = _Server(self, name)
         with gate.acting_as(self.actor):  # the listener is this server's, in the record too
             self.listener = recorded_socket.create_server((host, port), backlog=backlog)
         self.listener.owner, self.listener.end.name = self, "listener"
         self.host, self.port = self.listener.getsockname()[:2]
-        self.actor.state = RUNNING
-        gate.others.append(self.actor)
-        gate.at_end.append(self.stop)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.actor.alive = self._thread.is_alive
         self._thread.start()
+        gate.join(self.actor)
+        gate.at_end.append(self.stop)
 
     def __repr__(self) -> str:
-        how = "stopped" if self._ended.is_set() else f"listens on {self.host}"
+        how = f"listens on {self.host}" if self._thread.is_alive() and not self._stopped else "stopped"
         return f"serving({getattr(self._serve, '__name__', 'a server')}): {how}"
 
     def __enter__(self) -> serving:
+        if self._stopped:
+            raise RuntimeError("this server has stopped: make a new one with serving(...)")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -60,60 +68,88 @@ class serving:
             raise self.error
 
     def _run(self) -> None:
-        gate.become(self.actor)
-        self.actor.state = RUNNING
-        try:
-            if inspect.iscoroutinefunction(self._serve):
-                self.listener.setblocking(False)
-                asyncio.run(self._as_task())
-            else:
-                self._serve(self.listener)
-        except SystemExit:
-            pass
-        except BaseException as error:
-            if not self.actor.ended:
-                self.error = learners_only(error)
-                self.actor.log.append(f"failed with {type(error).__name__}: {error}{_where(error)}\n")
-        self._ended.set()
-        with gate.lock:
-            self.actor.state = IDLE
-        gate.nudge()
+        problem = gate.perform(self.actor, self._work)
+        if problem is not None and not self.actor.ended:
+            self.error = learners_only(problem)
+            self.actor.log.append(f"failed with {type(problem).__name__}: {problem}{_where(problem)}\n")
+        gate.release(self.actor)
+
+    def _work(self) -> None:
+        if inspect.iscoroutinefunction(self._serve):
+            self.listener.setblocking(False)
+            asyncio.run(self._as_task())
+        else:
+            self._serve(self.listener)
 
     async def _as_task(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        with gate.lock:
-            self.actor.state = IDLE  # what a loop does is its own business: nobody waits for its rest
         try:
             await self._serve(self.listener)
         except asyncio.CancelledError:
-            pass
+            if not self.actor.ended:
+                raise
+
+    def sockets(self) -> list[recorded_socket.socket]:
+        """Its listener, and the connections that it accepted and has not closed."""
+        return [sock for sock in list(recorder.sockets) if sock.owner is self and sock.fileno() >= 0]
 
     def stop(self) -> None:
         """End the server, its threads' waits and its connections."""
-        self.actor.ended = True
-        with gate.lock:
-            waiting = [a for a in gate.waiting if a.wait and any(getattr(s, "owner", 0) is self for s in a.wait.sockets)]
-        for actor in waiting:
-            actor.ending = SystemExit
-            gate.end(actor)
-        if self._loop is not None and self._task is not None and not self._ended.is_set():
+        if self.stop in gate.at_end:
+            gate.at_end.remove(self.stop)
+        self._stopped = self.actor.ended = True
+        if self._loop is not None and self._task is not None:
             try:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             except RuntimeError:  # the loop has closed meanwhile
                 pass
-        elif not self._ended.is_set():
-            gate.end(self.actor)
-        until = time.monotonic() + 0.5
-        while not self._ended.is_set() and time.monotonic() < until:
-            self._ended.wait(0.05)
-        for sock in list(recorder.sockets):
-            if sock.owner is self:
-                recorded_socket.force_close(sock)
-        gate.leave_behind(self.actor)
-        if self.stop in gate.at_end:
-            gate.at_end.remove(self.stop)
-        if self._ended.is_set():
-            self._thread.join(1)
+            gate.until_gone(self.actor)
+        threads = [actor for actor in list(gate.others) if actor is self.actor or self._employs(actor)]
+        gate.end(*threads)
+        if self.actor.selects():  # only a call wakes it
+            with standard.socket(self.listener.family) as last_call:
+                last_call.setblocking(False)
+                last_call.connect_ex((self.host, self.port))
+                gate.until_gone(self.actor)
+        gate.until_gone(*threads)
+        for actor in threads:
+            if actor.alive():
+                cut(*sockets_of(actor.thread))
+                gate.leave_behind(actor)
+        for sock in self.sockets():
+            recorded_socket.force_close(sock)
+
+    def _employs(self, actor: Actor) -> bool:
+        """Is it a thread that deals with one of this server's connections?"""
+        wait = actor.wait
+        at = [*(wait.sockets if wait is not None else ()), *sockets_of(actor.thread)]
+        return any(getattr(s, "owner", None) is self for s in at)
+
+
+class _Server(Actor):
+    """The actor of a server: it is at rest when nothing is left that its threads, or its event loop, will take."""
+
+    def __init__(self, server: serving, name: str) -> None:
+        super().__init__(name, ending=Ended)
+        self.state, self.log, self.keeps_log = READY, Log(), bool(gate.order)
+        self._server = server
+        self._unread: dict[tuple[int, ...], float] = {}
+
+    @property
+    def at_rest(self) -> bool:
+        return super().at_rest and not (self.alive() and self._owes())
+
+    def _owes(self) -> bool:
+        """Has the kernel got something for it that no thread waits for?
+
+        A thread that was just started, or an event loop, is about to take it; else it is unread after `GRACE` seconds.
+        """
+        waited = {s for wait in [actor.wait for actor in list(gate.waiting)] if wait is not None for s in wait.sockets}
+        there = [s.end for s in self._server.sockets() if s not in waited and poll([s], [], 0)]
+        now, known = time.monotonic(), self._unread
+        keys = [(end.number, end.received, end.accepted) for end in there]
+        self._unread = {key: known.get(key, now) for key in keys}
+        return any(now - since < GRACE for since in self._unread.values())
 
 
 def _where(error: BaseException) -> str:

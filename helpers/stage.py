@@ -1,8 +1,8 @@
 """Two programs in one notebook: `Stage("server", "client")` and its cells `%%server` and `%%client`.
 
 A role is a daemon thread that runs its cells in the notebook's own namespace.  A cell comes back as soon as every role
-is quiet: idle, or waiting in a call for which the kernel has nothing ready.  What the roles printed meanwhile is written
-by that cell, a block for each.  Of the roles one runs at a time (see `gate`), so that a lesson is the same every time.
+is quiet: idle, or waiting in a call for which the kernel has nothing ready.  What the roles printed meanwhile is
+written by that cell, a block for each.  Of the roles one runs at a time (see `gate`): a lesson is the same every time.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from helpers.cells import (
     Blocks,
     Cell,
     Shown,
-    learners_only,
     prepare,
     route_output,
     shown_alone,
+    sockets_of,
 )
 from helpers.diagram import Diagram
-from helpers.gate import Ended, gate
+from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
 from helpers.recorded_socket import force_close, recorder, socket
 from helpers.recording import Recording
 from helpers.roles import Front, Role
+from helpers.waits import cut
 
 
 class StillWaiting(RuntimeError):
@@ -48,6 +49,7 @@ class Stage:
     _present: Stage | None = None
 
     def __init__(self, *roles: str, namespace: dict[str, Any] | None = None) -> None:
+        _refuse_in_a_role("Stage(...)")
         self._shell = _shell()
         for name in roles:
             if not name.isidentifier() or roles.count(name) > 1:
@@ -68,7 +70,7 @@ class Stage:
         self.recording = recorder.recording = Recording()
         route_output()
         self._roles = {name: Role(name, self._shell, namespace) for name in roles}
-        gate.order = [role.actor for role in self._roles.values()]
+        gate.join(*(role.actor for role in self._roles.values()))
         gate.begin_anew()
         if self._shell is not None:
             self._offer_cells()
@@ -83,110 +85,113 @@ class Stage:
 
         StillWaiting: the role is not done with an earlier cell.  SyntaxError: it is no plain Python.
         """
+        _refuse_in_a_role(f"%%{name}")
+        if Stage._present is not self:
+            raise RuntimeError("this stage is over: run the cell with Stage(...) again")
         role = self._roles[name]
-        self._raise_earlier(role)
-        if role.busy:
-            raise shown_alone(StillWaiting(self._still(role)), self._shell)
-        try:
-            cell = prepare(name, source, aside, self._shell, len(self._cells) + 1)
-        except SyntaxError as problem:
-            raise shown_alone(problem.with_traceback(None), self._shell) from None
-        self._warn_of_names(role, cell)
-        self.recording.cell += 1
-        self._cells.append(cell)
-        with Front(self._roles, self._leave_behind) as front:
-            role.start(cell)
-            gate.nudge()
-            front.watch(role)
-        self._notice_plain_sockets(role)
-        self._learn_names()
-        error = self._take_error(role)
-        self._write(front.notes)
+        with Front(self._roles.values(), role) as front:
+            error = self._earlier_error(role) or self._refusal(role) or self._begin(role, source, aside)
+            if error is None:
+                front.watch()
+                error = KeyboardInterrupt(self._leave_behind(role)) if front.given_up else self._error(role)
+                self._notice_plain_sockets(role)
+                self._learn_names()
+                self._write()
         if error is not None:
             raise shown_alone(error, self._shell)
 
-    def _raise_earlier(self, role: Role) -> None:
-        cell = role.cell
-        if cell is not None and cell.done and cell.error is not None and not cell.raised:
-            error = self._take_error(role)
-            if error is not None:
-                error.add_note("(raised in an earlier cell, after that had come back; this one has not run: run it again)")
-                raise shown_alone(error, self._shell)
+    def _begin(self, role: Role, source: str, aside: bool) -> SyntaxError | None:
+        try:
+            cell = prepare(role.name, source, aside, self._shell, len(self._cells) + 1)
+        except SyntaxError as problem:
+            return problem.with_traceback(None)
+        self._warn_of_names(role, cell)
+        self.recording.cell += 1
+        self._cells.append(cell)
+        role.start(cell)
+        return None
 
-    def _take_error(self, role: Role) -> BaseException | None:
-        """The error that the role's cell ended with, if it is still to be raised."""
-        cell = role.cell
-        if cell is None or not cell.done or cell.error is None or cell.raised:
-            return None
-        cell.raised = True
-        error = learners_only(cell.error)
-        if isinstance(error, SystemExit):
-            role.actor.log.append("sys.exit() ended this cell; the role and the kernel live on\n")
-            return None
-        if isinstance(error, Ended):
-            ended: BaseException = KeyboardInterrupt(str(error)).with_traceback(error.__traceback__)
-            return ended
+    def _earlier_error(self, role: Role) -> BaseException | None:
+        """The error that ended the role's cell while another cell was in front."""
+        error = self._error(role)
+        if error is not None:
+            error.add_note("(raised in an earlier cell, after that had come back; this one has not run: run it again)")
         return error
 
-    def _still(self, role: Role) -> str:
-        where = f" ({role.line()})" if role.line() and role.actor.wait else ""
-        doing = role.doing().replace("is busy", "is still busy").replace("waits", "still waits")
-        return (
-            f"{role.name} {doing}{where}. "
-            f'Let it get what it waits for, or end it with stage.stop("{role.name}").'
-        )
+    def _error(self, role: Role) -> BaseException | None:
+        """The error that the role's cell ended with, if it is still to be raised."""
+        cell = role.cell
+        if cell is None or cell.error is None or cell.raised:
+            return None
+        cell.raised = True
+        if isinstance(cell.error, Ended):
+            return KeyboardInterrupt(str(cell.error)).with_traceback(cell.error.__traceback__)
+        return cell.error
+
+    def _refusal(self, role: Role) -> StillWaiting | None:
+        if not role.busy:
+            return None
+        doing, line = role.doing(), role.line()
+        if doing.startswith("is busy"):
+            sentence = f"{role.name} {doing.replace('is busy', 'is still busy')}. Let it finish"
+        else:
+            sentence = f"{role.name} still {doing}{f' ({line})' if line else ''}. Let it get what it waits for"
+        return StillWaiting(f'{sentence}, or end it with stage.stop("{role.name}").')
 
     def _warn_of_names(self, role: Role, cell: Cell) -> None:
-        for other in self._cells:
-            both = (cell.names & other.names) - {"host", "port"} if other.role != role.name else set()
-            modules = {n for n in both if isinstance(self._namespace.get(n), ModuleType)}
-            if both := both - modules:
+        for other in self._roles:
+            others = set().union(*(c.names for c in self._cells if c.role == other != role.name))
+            modules = {name for name in others if isinstance(self._namespace.get(name), ModuleType)}
+            if both := (cell.names & others) - modules - {"host", "port"}:
                 names = ", ".join(f"`{name}`" for name in sorted(both))
-                self._once(role, f"note: {names} is {other.role}'s name too; in a notebook it is one and the same variable")
+                self._once(role, f"note: {names} is {other}'s name too; in a notebook it is one and the same variable")
 
     def _notice_plain_sockets(self, role: Role) -> None:
-        if any(
-            type(value) is standard.socket or value is standard
-            for name, value in list(self._namespace.items())
-            if any(name in cell.names for cell in self._cells if cell.role == role.name)
-        ):
+        imports = {name for cell in self._cells if cell.role == role.name for name in cell.imports}
+        if self._plain_sockets(role) or any(self._namespace.get(name) is standard for name in imports):
             self._once(
                 role,
-                "note: this is Python's plain socket module: such a socket is not recorded, and its wait can't be ended."
-                " Write `from helpers import socket` instead of `import socket`",
+                "note: this is Python's plain socket module: such a socket is not recorded, and its wait can't be"
+                " ended. Write `from helpers import socket` instead of `import socket`",
             )
+
+    def _plain_sockets(self, role: Role) -> list[standard.socket]:
+        """The sockets that the role's cells named, and that are not recorded."""
+        names = {name for cell in self._cells if cell.role == role.name for name in cell.names}
+        return [s for s in map(self._namespace.get, names) if type(s) is standard.socket]
 
     def _once(self, role: Role, sentence: str) -> None:
         if sentence not in self._told:
             self._told.add(sentence)
             role.actor.log.append(sentence + "\n")
 
-    def _write(self, notes: list[str]) -> None:
+    def _write(self) -> None:
         """Write what everybody said since the last time, a block each, and what the roles wait in."""
-        blocks, shown = [], []
-        for role in self._roles.values():
-            status = role.doing()
-            if status.startswith("is busy"):
-                status += f'; stage.stop("{role.name}") ends it'
-            failed = role.cell is not None and role.cell.done and role.cell.error is not None and not role.cell.raised
-            if failed and role.cell is not None and role.cell.error is not None:
-                error = role.cell.error
-                status = f"failed with {type(error).__name__}: {error} (its next cell raises it)"
-            text, rich = _drain(role.actor.log)
+        blocks, shown = [], list[Shown]()
+        roles = {role.actor: role for role in self._roles.values()}
+        for actor in gate.speakers:
+            status = self._status(roles[actor]) if actor in roles else ""
+            text, rich = actor.log.drain()
             if text or status:
-                blocks.append(Block(role.name, text, status))
+                blocks.append(Block(actor.name, text, status))
             shown += rich
-        for actor in (*gate.order, *gate.others):
-            if actor not in [role.actor for role in self._roles.values()]:
-                text, rich = _drain(actor.log)
-                if text:
-                    blocks.append(Block(actor.name, text))
-                shown += rich
-        _show(Blocks(blocks, self._colours), self._shell) if blocks else None
+        gate.speakers = [actor for actor in gate.speakers if actor.alive()]
+        if blocks and self._shell is None:
+            print(Blocks(blocks, self._colours))
+        elif blocks:
+            self._shell.display_pub.publish(Blocks(blocks, self._colours)._repr_mimebundle_())
         for item in shown:
             self._shell.display_pub.publish(item.data, item.metadata)
-        for note in notes:
-            print(note)
+
+    def _status(self, role: Role) -> str:
+        """What the role does now, or what ended its cell, where no cell of its own is there to raise it."""
+        cell, doing = role.cell, role.doing()
+        if doing.startswith("is busy"):
+            return f'{doing}; stage.stop("{role.name}") ends it'
+        if cell is not None and cell.error is not None and not cell.raised and not cell.told:
+            cell.told = True
+            return f"failed with {type(cell.error).__name__}: {cell.error} (its next cell raises it)"
+        return doing
 
     # ------------------------------------------------------------------ ending
 
@@ -194,40 +199,62 @@ class Stage:
         """End what these roles wait in, or do (all of them, if none is named).  Their sockets stay as they are.
 
         A role that can't be ended (it sleeps, or waits in a call that is not recorded) is left behind: its sockets are
-        closed, and the role goes on in a new thread.
+        closed, and the role goes on in a new thread.  Threads of its own that wait in the role's sockets are ended too.
         """
+        _refuse_in_a_role("stage.stop(...)")
         unknown = [name for name in names if name not in self._roles]
         if unknown:
             raise ValueError(f"no role is named {unknown[0]!r}: there is {', '.join(self._roles)}")
         for name in names or self._roles:
-            role = self._roles[name]
-            if role.busy:
-                print(self._stop(role))
-            elif names:
-                print(f"{name} was not waiting in anything")
+            role, threads = self._roles[name], self._threads_of(name)
+            said = [self._stop(role)] if role.busy else []
+            gate.end(*threads)
+            gate.until_gone(*threads)
+            if threads:
+                said.append(f"{name}: ended {len(threads)} of its own threads, which waited in its sockets")
+            if names and not said:
+                said = [f"{name} was not waiting in anything"]
+            for sentence in said:
+                print(sentence)
+
+    def _threads_of(self, name: str) -> list[Actor]:
+        """The learner's own threads that wait in this role's sockets."""
+        found = [(actor, actor.wait) for actor in list(gate.others)]
+        return [
+            actor
+            for actor, wait in found
+            if wait is not None and any(isinstance(s, socket) and _is_of(s, name) for s in wait.sockets)
+        ]
 
     def _stop(self, role: Role) -> str:
         doing = role.doing()
-        if role.end():
-            if role.cell is not None:
-                role.cell.raised = True
-            return f"{role.name}: ended while it {doing.replace('waits', 'waited').replace('is busy', 'was busy')}"
-        return self._leave_behind(role)
+        if not role.end():
+            return self._leave_behind(role)
+        if role.cell is not None and isinstance(role.cell.error, Ended):
+            role.cell.raised = True
+        return f"{role.name}: ended while it {doing.replace('waits', 'waited').replace('is busy', 'was busy')}"
 
     def _leave_behind(self, role: Role) -> str:
         line = role.line() or "it runs where Python does not"
         self._roles[role.name] = successor = Role(role.name, self._shell, self._namespace)
-        gate.leave_behind(role.actor, successor.actor)
-        for sock in list(recorder.sockets):
-            if sock.end.role == role.name:
-                force_close(sock)
+        text, rich = role.actor.log.drain()
+        for item in (text, *rich):
+            successor.actor.log.append(item)
+        self._abandon(role, successor.actor)
         return (
             f"{role.name} could not be ended ({line}): its thread was left behind, its sockets were closed, "
             f"and %%{role.name} goes on in a new one"
         )
 
+    def _abandon(self, role: Role, successor: Actor | None = None) -> None:
+        gate.leave_behind(role.actor, successor)
+        role.dismiss()
+        recorded = [sock for sock in list(recorder.sockets) if _is_of(sock, role.name)]
+        cut(*sockets_of(role.actor.thread), *self._plain_sockets(role), *recorded)
+
     def close(self) -> None:
-        """End the lesson: every role and scripted caller ends, every socket is closed; says which ones were still open."""
+        """End the lesson: every role and scripted caller ends, every socket is closed; says which were still open."""
+        _refuse_in_a_role("stage.close()")
         self._learn_names()
         names = [end.label for end in self.recording.ends if not end.closed]
         self._clear()
@@ -236,24 +263,22 @@ class Stage:
     def _clear(self) -> None:
         for role in self._roles.values():
             if role.busy and not role.end():
-                gate.leave_behind(role.actor)
+                self._abandon(role)
             role.dismiss()
-        gate.end_others()
+        gate.end_all()
         for sock in list(recorder.sockets):
             force_close(sock)
-        gate.order = []
-        if self._shell is not None:
-            self._withdraw_cells()
         if Stage._present is self:
             Stage._present = None
+            if self._shell is not None:
+                self._withdraw_cells()
 
     # ------------------------------------------------------------------ looking
 
     def diagram(self, last: int | None = None) -> Diagram:
         """What happened so far, as a sequence diagram; `last` shows only so many rows of its end."""
         self._learn_names()
-        certain = [actor.name for actor in gate.order]
-        return Diagram(self.recording, list(self._roles), last=last, certain=certain)
+        return Diagram(self.recording, list(self._roles), last=last, certain=gate.in_turns)
 
     def sockets(self) -> SocketTable:
         """The operating system's own table of this lesson's sockets: both ends, state, and what waits in them."""
@@ -305,11 +330,10 @@ class Stage:
 
     def _after_any_cell(self, result: Any = None) -> None:
         """A plain cell may have moved a role on: what it caused is written by it."""
-        if gate.quiet() and not any(actor.log for actor in (*gate.order, *gate.others)):
-            return
-        with Front(self._roles, self._leave_behind) as front:
-            front.watch(None)
-        self._write(front.notes)
+        if not gate.quiet() or any(actor.log for actor in gate.speakers):
+            with Front(self._roles.values()) as front:
+                front.watch()
+                self._write()
 
 
 def _shell() -> Any:
@@ -320,15 +344,12 @@ def _shell() -> Any:
     return get_ipython()
 
 
-def _drain(log: list[Any]) -> tuple[str, list[Shown]]:
-    items = log[:]
-    del log[: len(items)]
-    return "".join(i for i in items if isinstance(i, str)), [i for i in items if isinstance(i, Shown)]
+def _is_of(sock: socket, role: str) -> bool:
+    """Was it made by this role (and not by a server in the background)?"""
+    return sock.owner is None and sock.end.role == role
 
 
-def _show(blocks: Blocks, shell: Any) -> None:
-    if shell is None:
-        print(blocks)
-    else:
-        shell.display_pub.publish(blocks._repr_mimebundle_())
-
+def _refuse_in_a_role(words: str) -> None:
+    actor = gate.known()
+    if actor is not None and actor.takes_turns:
+        raise RuntimeError(f"{words} belongs in a cell of its own, not in one of {actor.name}'s")

@@ -106,7 +106,9 @@ class Exercise:
             return Outcome(self.name, "not yet", said)
         if _untouched(answer):
             return Outcome(
-                self.name, "not tried yet", f"Write the body of {wanted}, run its cell, then run this one again."
+                self.name,
+                "not tried yet",
+                f"Write the body of {wanted} in place of the three dots, then run the cell again.",
             )
         try:
             self._judge(answer)

@@ -1,0 +1,36 @@
+"""What the tests share: a stage of their own, and its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from textwrap import dedent
+
+import pytest
+
+from helpers import Stage, select, socket
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-browser", action="store_true", help="fail where there is no browser to test with; else it is skipped"
+    )
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A fresh stage with a server and a client, in a namespace of its own."""
+    yield Stage("server", "client", namespace={"__name__": "__main__", "socket": socket, "select": select})
+    if Stage._present is not None:
+        Stage._present._clear()
+
+
+@pytest.fixture
+def cell(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a cell in a role, and gives what it wrote; raises what it raised."""
+
+    def run(role: str, source: str, aside: bool = False) -> str:
+        capsys.readouterr()
+        stage.run(role, dedent(source).strip("\n"), aside)
+        return capsys.readouterr().out.rstrip("\n")
+
+    return run
