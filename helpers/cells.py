@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -39,6 +39,7 @@ class Cell:
     raised: bool = False  # its error was raised by a cell
     names: set[str] = field(default_factory=set)  # what it binds at top level
     imports: set[str] = field(default_factory=set)
+    id: str = ""  # which cell of the notebook it is
 
     @property
     def completed(self) -> bool:
@@ -59,7 +60,9 @@ def prepare(role: str, source: str, aside: bool, shell: Any, number: int) -> Cel
     head = f"%%{role} --aside\n" if aside else f"%%{role}\n"
     whole = head + source
     if shell is not None:
-        filename = shell.compile.cache(whole, shell.execution_count)
+        # the notebook's number of the cell that runs: `execution_count` may be the next one's already
+        number = max(shell.compile._filename_map.values(), default=shell.execution_count)
+        filename = shell.compile.cache(whole, number)
     else:
         filename = f"<{role}, cell {number}>"
         linecache.cache[filename] = (len(whole), None, whole.splitlines(keepends=True), filename)
@@ -103,7 +106,7 @@ def learners_only(error: BaseException) -> BaseException:
         link = todo.pop()
         if link is not None and not any(link is one for one in seen):
             seen.append(link)
-            link.__traceback__ = _filtered(link.__traceback__)
+            link.__traceback__ = _filtered(link.__traceback__, _is_in_a_cell)
             todo += [link.__cause__, link.__context__]
             if isinstance(link, BaseExceptionGroup):
                 todo += link.exceptions
@@ -115,16 +118,37 @@ def is_learners(filename: str) -> bool:
     return "ipykernel_" in filename or (filename.startswith("<") and not filename.startswith("<frozen"))
 
 
-def _filtered(tb: TracebackType | None) -> TracebackType | None:
+def _filtered(tb: TracebackType | None, wanted: Callable[[FrameType], bool]) -> TracebackType | None:
     kept = []
     while tb is not None:
-        if is_learners(tb.tb_frame.f_code.co_filename):
+        if wanted(tb.tb_frame):
             kept.append(tb)
         tb = tb.tb_next
     top: TracebackType | None = None
     for entry in reversed(kept):
         top = TracebackType(top, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return top
+
+
+def hide_helpers(shell: Any) -> None:
+    """From now on, an error in a plain cell is shown without the frames of `helpers`: they are not the learner's."""
+
+    def show(shell: Any, kind: type[BaseException], error: BaseException, tb: object, tb_offset: Any = None) -> None:
+        link: BaseException | None = error
+        while link is not None:
+            link.__traceback__ = _filtered(link.__traceback__, _is_not_ours)
+            link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        shell.showtraceback((kind, error, error.__traceback__), tb_offset=tb_offset)
+
+    shell.set_custom_exc((Exception,), show)
+
+
+def _is_not_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] != "helpers"
+
+
+def _is_in_a_cell(frame: FrameType) -> bool:
+    return is_learners(frame.f_code.co_filename)
 
 
 def shown_alone(error: BaseException, shell: Any) -> BaseException:

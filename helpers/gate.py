@@ -7,7 +7,6 @@ gets it.  Every other thread (a server in `serving`, a learner's own) waits here
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.waits import GRACE, Wait, Wake, Watched, poll
+from helpers.waits import GRACE, Wait, Wake, Watched, poll, raise_in
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
 __all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
@@ -138,6 +137,7 @@ class Gate:
     def join(self, *actors: Actor) -> None:
         """They are counted from now on: those that take turns in the order in which they joined."""
         with self.lock:
+            self.others = [actor for actor in self.others if actor.alive()]  # (each has a socket pair)
             for actor in actors:
                 (self.order if actor.takes_turns else self.others).append(actor)
                 if actor.takes_turns and actor.name not in self.in_turns:
@@ -189,7 +189,7 @@ class Gate:
     def _spare(self, actor: Actor) -> None:
         with self.lock:
             actor.spared = True
-            _raise_in(actor.thread, None)
+            raise_in(actor.thread, None)
 
     # ------------------------------------------------------------------ the baton
 
@@ -364,7 +364,7 @@ class Gate:
                 actor.ended = True
                 self._pass_on()
                 if actor.state == RUNNING and not actor.spared and actor.alive():
-                    _raise_in(actor.thread, actor.ending)
+                    raise_in(actor.thread, actor.ending)
             actor.wake.poke()
 
     def until_gone(self, *actors: Actor) -> None:
@@ -394,14 +394,6 @@ class Gate:
         self.until_gone(*self.others)
         with self.lock:
             self.order, self.others, self.speakers, self.in_turns, self.holder = [], [], [], [], None
-
-
-def _raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
-    """Raise `kind` in a thread as soon as it runs Python code; None takes back what has not been raised yet."""
-    if thread is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
-        )
 
 
 gate = Gate()

@@ -10,10 +10,11 @@ import select as _standard
 import sys
 from typing import TYPE_CHECKING, Any
 
-from helpers.gate import Wait, gate
+from helpers.gate import gate
 from helpers.recorded_socket import socket
 from helpers.recorder import note_error, recorder
 from helpers.recording import Call
+from helpers.waits import Wait
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ raises the class and errno of the standard one (socket(2), connect(2), accept(2)
 | accept, connect, connect_ex              | yes                            | yes; connect of AF_UNIX: no           |
 | recv, recv_into, recvfrom, recvfrom_into | yes                            | yes; with MSG_WAITALL: no             |
 | recvmsg, recvmsg_into                    | yes                            | yes; with MSG_WAITALL: no             |
-| send, sendall, sendto, sendmsg           | yes                            | yes                                   |
+| send, sendall, sendto, sendmsg           | yes                            | yes; into a full AF_UNIX queue: no    |
 | makefile, sendfile, create_connection    | as the calls that they make    | yes                                   |
 | create_server                            | as the calls that it makes     | (does not wait)                       |
 | socketpair, fromfd, dup                  | no; what their sockets do: yes | (does not wait)                       |
@@ -34,10 +34,11 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from helpers.gate import Actor, Wait, gate
-from helpers.recorder import RecordedCalls, note, note_error
+from helpers.gate import Actor, gate
+from helpers.recorder import AT_ONCE, RecordedCalls, note, note_error
 from helpers.recorder import recorder as recorder
 from helpers.recording import KEPT_BYTES, Call, Cut, key, octets, shorten, size
+from helpers.waits import Wait
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
 __all__ = list(_standard.__all__)
@@ -210,52 +211,63 @@ class socket(RecordedCalls):
 
     # ------------------------------------------------------------------ bytes
 
-    def _sent(self, call: Call, operate: Callable[[int], int], flags: int) -> int:
-        def put(flags: int) -> int:
-            count = operate(flags)
-            recorder.recording.sent(call, count)
-            return count
+    def _sent(self, call: Call, operate: Callable[..., int], data: Any, flags: int) -> int:
+        """`operate(self, data, flags)`, and again with what remains, if all is to be sent or the kernel would wait."""
+        done: int | None = self._quickly(call, operate, data, flags, recorder.recording.sent)
+        if done is None or done < (len(data) if data.__class__ is bytes else size(data)):
+            waits = self._patience is None and not (isinstance(flags, int) and flags & AT_ONCE)
+            whole, sent = call.name == "sendall", done or 0
+            rest = data if done is None else octets(data)[done:]
 
-        call.result = count = self._perform(call, put, flags)
+            def put(flags: int) -> None:
+                nonlocal rest, sent
+                while not sent or rest:
+                    try:
+                        count = operate(self, rest, flags)
+                    except BlockingIOError:
+                        raise
+                    except OSError:
+                        if sent and not whole:  # the next call will be told
+                            return
+                        raise
+                    recorder.recording.sent(call, count)
+                    sent += count
+                    if not (whole or waits) or not count:
+                        return
+                    rest = (octets(rest) if not isinstance(rest, list) else memoryview(b"".join(rest)))[count:]
+
+            self._perform(call, put, flags)
+            done = sent
+        call.result = None if call.name == "sendall" else done
         note(call)
-        return count
+        return done
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        call = Call("", self.end, "send", (shorten(data),))
-        count: int | None = self._quickly(call, _plain.send, data, flags, recorder.recording.sent)
-        if count is None:
-            return self._sent(call, lambda flags: _plain.send(self, data, flags), flags)
-        call.result = count
-        note(call)
-        return count
+        return self._sent(Call("", self.end, "send", (shorten(data),)), _plain.send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        call, rest = Call("", self.end, "sendall", (shorten(data),)), data
-
-        def put(flags: int) -> None:
-            nonlocal rest
-            while not isinstance(rest, memoryview) or rest:
-                count = _plain.send(self, rest, flags)
-                recorder.recording.sent(call, count)
-                rest = octets(rest)[count:]
-
-        count = self._quickly(call, _plain.send, data, flags, recorder.recording.sent)
-        if count is not None:
-            rest = octets(data)[count:]
-        if count is None or rest:
-            self._perform(call, put, flags)
-        note(call)
+        self._sent(Call("", self.end, "sendall", (shorten(data),)), _plain.send, data, flags)
 
     def sendto(self, data: Any, *rest: Any) -> int:
         if len(rest) not in (1, 2):
             return super().sendto(data, *rest)  # raises TypeError
-        call = Call("", self.end, "sendto", (shorten(data), shorten(rest[-1])))
-        return self._sent(call, lambda flags: _plain.sendto(self, data, flags, rest[-1]), rest[0] if rest[1:] else 0)
+        *flags, address = rest
+        call = Call("", self.end, "sendto", (shorten(data), shorten(address)))
+
+        def operate(sock: socket, data: Any, flags: int) -> int:
+            return _plain.sendto(sock, data, flags, address)
+
+        return self._sent(call, operate, data, flags[0] if flags else 0)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         buffers, ancdata = _listed(buffers), _listed(ancdata)
-        call = Call("", self.end, "sendmsg", (shorten(buffers),))
-        return self._sent(call, lambda flags: _plain.sendmsg(self, buffers, ancdata, flags, address), flags)
+
+        def operate(sock: socket, data: Any, flags: int) -> int:
+            if data is not buffers:  # the rest of it
+                return _plain.send(sock, data, flags)
+            return _plain.sendmsg(sock, buffers, ancdata, flags, address)
+
+        return self._sent(Call("", self.end, "sendmsg", (shorten(buffers),)), operate, buffers, flags)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         # os.sendfile(), which the standard one calls where it can, would wait out of the gate's sight; it sends a file

@@ -21,6 +21,7 @@ from helpers.cells import (
     Blocks,
     Cell,
     Shown,
+    hide_helpers,
     prepare,
     route_output,
     shown_alone,
@@ -80,8 +81,10 @@ class Stage:
 
     # ------------------------------------------------------------------ running cells
 
-    def run(self, name: str, source: str, aside: bool = False) -> None:
+    def run(self, name: str, source: str, aside: bool = False, cell_id: str = "") -> None:
         """Run a cell's text in the role `name`, until all roles are quiet; raises what the cell raised.
+
+        `cell_id` is the notebook's name of the cell: run again after an edit, it stands for what it was before.
 
         StillWaiting: the role is not done with an earlier cell.  SyntaxError: it is no plain Python.
         """
@@ -90,7 +93,7 @@ class Stage:
             raise RuntimeError("this stage is over: run the cell with Stage(...) again")
         role = self._roles[name]
         with Front(self._roles.values(), role) as front:
-            error = self._earlier_error(role) or self._refusal(role) or self._begin(role, source, aside)
+            error = self._earlier_error(role) or self._refusal(role) or self._begin(role, source, aside, cell_id)
             if error is None:
                 front.watch()
                 error = KeyboardInterrupt(self._leave_behind(role)) if front.given_up else self._error(role)
@@ -100,11 +103,12 @@ class Stage:
         if error is not None:
             raise shown_alone(error, self._shell)
 
-    def _begin(self, role: Role, source: str, aside: bool) -> SyntaxError | None:
+    def _begin(self, role: Role, source: str, aside: bool, cell_id: str) -> SyntaxError | None:
         try:
             cell = prepare(role.name, source, aside, self._shell, len(self._cells) + 1)
         except SyntaxError as problem:
             return problem.with_traceback(None)
+        cell.id = cell_id or source
         self._warn_of_names(role, cell)
         self.recording.cell += 1
         self._cells.append(cell)
@@ -287,10 +291,11 @@ class Stage:
 
     def take_home(self, folder: str | Path = ".") -> None:
         """Write `server.py` and `client.py`: each role's completed cells, in order, as a script that runs by itself."""
-        cells: dict[str, list[str]] = {name: [] for name in self._roles}
+        programs: dict[str, dict[str, str]] = {name: {} for name in self._roles}
         for cell in self._cells:
-            if cell.completed and not cell.aside and cell.source not in cells[cell.role]:
-                cells[cell.role].append(cell.source)
+            if cell.completed and not cell.aside:
+                programs[cell.role][cell.id] = cell.source
+        cells = {name: list(dict.fromkeys(program.values())) for name, program in programs.items()}
         scripts = take_home.scripts(cells, self._namespace)
         take_home.write(scripts, Path(folder))
         for name in scripts:
@@ -309,6 +314,7 @@ class Stage:
         return magic is None or getattr(magic, "of_a_stage", False)
 
     def _offer_cells(self) -> None:
+        hide_helpers(self._shell)
         for name in self._roles:
             self._shell.register_magic_function(self._cell_command(name), "cell", name)
         self._shell.events.register("post_run_cell", self._after_any_cell)
@@ -322,7 +328,9 @@ class Stage:
         def command(line: str, cell: str) -> None:
             if line.strip() not in ("", "--aside"):
                 raise ValueError(f"%%{name} takes nothing else in its line but --aside, for an experiment")
-            self.run(name, cell, aside=bool(line.strip()))
+            message = self._shell.get_parent() if hasattr(self._shell, "get_parent") else {}
+            cell_id = message.get("metadata", {}).get("cellId", "")
+            self.run(name, cell, aside=bool(line.strip()), cell_id=cell_id)
 
         command.of_a_stage = True  # type: ignore[attr-defined]
         command.__doc__ = f"Run this cell in the role {name}'s own thread."

@@ -5,6 +5,7 @@ So a wait can be ended at once: closing a listener does not wake an `accept()` i
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 import threading
@@ -138,3 +139,11 @@ def cut(*sockets: socket.socket) -> None:
             pass
         sock._io_refs = 0  # type: ignore[attr-defined]  # files made of it would keep it open
         socket.socket.close(sock)
+
+
+def raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
+    """Raise `kind` in a thread as soon as it runs Python code; None takes back what has not been raised yet."""
+    if thread is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
+        )

@@ -1,0 +1,237 @@
+"""The stage in a real kernel: what a learner's cells show, ■, input(), and the end."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+SETUP = """
+from helpers import Stage, callers, predict, serving, socket
+stage = Stage("server", "client")
+"""
+LISTEN = """%%server
+listener = socket.create_server(("127.0.0.1", 0))
+host, port = listener.getsockname()"""
+LONG = 20  # seconds that nothing here takes
+
+
+@dataclass
+class Shown:
+    """What a cell showed, and how long it took."""
+
+    text: str = ""
+    error: str = ""
+    traceback: str = ""
+    rich: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Kernel:
+    """A kernel, and cells run in it one after the other."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager, self.client = manager, client
+
+    def run(self, source: str, interrupt: bool = False, answer: str | None = None) -> Shown:
+        """Run a cell; `interrupt` presses ■ once it runs, `answer` is what the learner types where it asks."""
+        shown, began = Shown(), time.monotonic()
+        sent = self.client.execute(source, allow_stdin=answer is not None)
+        while True:
+            message = self.client.get_iopub_msg(timeout=LONG)
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "execute_input" and interrupt:
+                began = time.monotonic()
+                self.manager.interrupt_kernel()
+            elif kind == "execute_input" and answer is not None:
+                self.client.get_stdin_msg(timeout=LONG)
+                self.client.input(answer)
+            elif kind == "stream":
+                shown.text += content["text"]
+            elif kind in ("display_data", "execute_result"):
+                shown.text += content["data"]["text/plain"] + "\n"
+                shown.rich.append(content["data"])
+            elif kind == "error":
+                shown.error = f"{content['ename']}: {content['evalue']}"
+                shown.traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
+            elif kind == "status" and content["execution_state"] == "idle":
+                break
+        self.client.get_shell_msg(timeout=LONG)
+        shown.seconds = time.monotonic() - began
+        return shown
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Kernel]:
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield Kernel(manager, client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def kernel(started: Kernel) -> Kernel:
+    """The kernel with a fresh stage."""
+    assert started.run(SETUP).error == ""
+    return started
+
+
+def test_what_a_role_prints_appears_in_the_cell_that_caused_it(kernel):
+    assert kernel.run(LISTEN).text == ""
+    assert kernel.run("%%server\ntransfer, caller = listener.accept()\nprint('called')").text == (
+        "server │ … waits in accept()\n"
+    )
+    assert kernel.run("%%client\nclient = socket.create_connection((host, port))").text == "server │ called\n"
+
+
+def test_a_plain_cell_may_move_a_role_on(kernel):
+    kernel.run(LISTEN)
+    kernel.run("%%server\ntransfer, caller = listener.accept()\nprint('called')")
+    assert kernel.run("looking_on = socket.create_connection((host, port))").text == "server │ called\n"
+
+
+def test_a_value_is_shown_and_not_kept(kernel):
+    kernel.run("%%server\nlistener = socket.create_server(('127.0.0.1', 0))\nlistener")
+    kernel.run("%%server\nhost, port = listener.getsockname()\ndel listener")
+    kernel.run("import gc; _ = gc.collect()")
+    assert kernel.run("%%client\nclient = socket.create_connection((host, port))").error.startswith("ConnectionRefused")
+
+
+def test_something_rich_is_shown_as_such(kernel):
+    shown = kernel.run("%%server\nprint('before')\nstage.diagram()")
+    assert shown.text.startswith("server │ before\n")
+    assert "image/svg+xml" in shown.rich[-1]
+
+
+def test_an_error_has_the_learners_lines_alone(kernel):
+    number = kernel.run("%%server\n\ndef f():\n    1 / 0\n\nf()")
+    assert number.error == "ZeroDivisionError: division by zero"
+    assert re.search(r"Cell In\[\d+\], line 6", number.traceback)
+    assert re.search(r"Cell In\[\d+\], line 4", number.traceback)
+    assert "helpers" not in number.traceback and "IPython" not in number.traceback
+    count = int(re.search(r"Cell In\[(\d+)\]", number.traceback)[1])
+    assert int(kernel.run("print(get_ipython().history_manager.session_number and In.index(In[-1]))").text) == count + 1
+
+
+def test_the_error_of_a_call_has_no_frames_of_the_course(kernel):
+    for cell in ("%%client\nsocket.create_connection(('127.0.0.1', 1))", "socket.create_connection(('127.0.0.1', 1))"):
+        shown = kernel.run(cell)
+        assert shown.error.startswith("ConnectionRefusedError")
+        assert "create_connection" in shown.traceback
+        assert "helpers" not in shown.traceback and "BlockingIOError" not in shown.traceback
+
+
+def test_errors_of_the_stage_itself_are_a_sentence(kernel):
+    kernel.run(LISTEN)
+    kernel.run("%%server\nlistener.accept()")
+    shown = kernel.run("%%server\nprint(1)")
+    assert shown.error.startswith("StillWaiting: server still waits in accept() (line 2: listener.accept())")
+    assert 'stage.stop("server")' in shown.error
+    assert "helpers" not in kernel.run("stage.stop('nobody')").traceback
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while True: pass",
+        "listener.settimeout(4)\nlistener.accept()",
+        "import time\nwhile True: time.sleep(0.01)",
+    ],
+)
+def test_the_stop_button_ends_what_the_cell_is_at(kernel, source):
+    kernel.run(LISTEN)
+    shown = kernel.run("%%server\n" + source, interrupt=True)
+    assert shown.error.startswith("KeyboardInterrupt")
+    assert shown.seconds < 2
+    assert kernel.run("%%server\nlistener.settimeout(None)\nprint(listener.fileno() > 0)").text == "server │ True\n"
+
+
+def test_the_stop_button_ends_a_wait_of_a_plain_cell(kernel):
+    shown = kernel.run("desk = socket.create_server(('127.0.0.1', 0)); desk.accept()", interrupt=True)
+    assert shown.error.startswith("KeyboardInterrupt")
+    assert shown.seconds < 2
+
+
+def test_input_is_answered_while_its_cell_is_in_front(kernel):
+    shown = kernel.run("%%server\nname = input('who? ')\nprint('hello', name)", answer="Mira")
+    assert shown.text == "server │ hello Mira\n"
+
+
+def test_input_without_anybody_to_ask_is_an_error(kernel):
+    assert "StdinNotImplementedError" in kernel.run("%%server\ninput()").error
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("await f()", "asyncio.run"), ("%time 1", "plain cells"), ("!ls", "plain cells"), ("x = (", "never closed")],
+)
+def test_what_is_no_plain_python_is_told(kernel, source, told):
+    shown = kernel.run("%%server\nx = 1\n" + source)
+    assert shown.error.startswith("SyntaxError") and told in shown.error
+    assert "line 3" in shown.error
+
+
+def test_sys_exit_ends_the_cell_alone(kernel):
+    shown = kernel.run("%%server\nimport sys\nsys.exit(3)")
+    assert shown.error == "" and "sys.exit() ended this cell" in shown.text
+    assert kernel.run("%%server\nprint('here')").text == "server │ here\n"
+
+
+def test_a_new_stage_takes_the_cells_of_the_old_one_away(kernel):
+    kernel.run("stage = Stage('left', 'right')")
+    assert kernel.run("%%left\nprint(1)").text.startswith("left")
+    assert "server" in kernel.run("%%server\nprint(1)").text + kernel.run("%%server\nprint(1)").error
+    assert "IPython's" in kernel.run("Stage('time')").error
+
+
+def test_scripted_callers_take_turns(kernel):
+    kernel.run(LISTEN)
+    kernel.run("%%server\nfor n in range(2):\n    transfer, _ = listener.accept()\n    print(transfer.recv(99))\n    transfer.close()")
+    shown = kernel.run("crowd = callers.crowd((host, port), 2)")
+    assert shown.text == "server │ b'hello from 1'\n       │ b'hello from 2'\n"
+
+
+def test_a_cell_with_an_edit_replaces_what_it_was(kernel, tmp_path):
+    kernel.run(LISTEN)
+    run = "get_ipython().get_parent = lambda: {'metadata': {'cellId': 'one'}}\n"
+    kernel.run(run)
+    kernel.run("%%server\nprint('a typo')")
+    kernel.run("%%server\nprint('mended')")
+    kernel.run("del get_ipython().get_parent")
+    kernel.run(f"stage.take_home({str(tmp_path)!r})")
+    script = (tmp_path / "server.py").read_text(encoding="utf-8")
+    assert "mended" in script and "typo" not in script
+
+
+def test_threads_and_descriptors_do_not_grow_with_stages(kernel):
+    count = "import gc, os, threading; _ = gc.collect(); print(threading.active_count(), len(os.listdir('/proc/self/fd')))"
+    if "No such file" in kernel.run(count).error:
+        pytest.skip("this system has no /proc")
+    kernel.run("for _ in range(3): stage = Stage('server', 'client')")
+    before = [int(number) for number in kernel.run(count).text.split()]
+    kernel.run("for _ in range(20): stage = Stage('server', 'client')")
+    threads, descriptors = map(int, kernel.run(count).text.split())
+    assert threads <= before[0] and descriptors <= before[1]
+
+
+def test_a_kernel_with_waiting_roles_ends_at_once():
+    manager, client = start_new_kernel(kernel_name="python3")
+    kernel = Kernel(manager, client)
+    for cell in (SETUP, LISTEN, "%%server\nlistener.accept()"):
+        kernel.run(cell)
+    ended, began = queue.SimpleQueue[float](), time.monotonic()
+    stopping = threading.Thread(target=lambda: (manager.shutdown_kernel(), ended.put(time.monotonic() - began)))
+    stopping.start()
+    assert ended.get(timeout=LONG) < 5
+    stopping.join()
+    client.stop_channels()
