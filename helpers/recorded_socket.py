@@ -217,7 +217,7 @@ class socket(RecordedCalls):
         if done is None or done < (len(data) if data.__class__ is bytes else size(data)):
             waits = self._patience is None and not (isinstance(flags, int) and flags & AT_ONCE)
             whole, sent = call.name == "sendall", done or 0
-            rest = data if done is None else octets(data)[done:]
+            rest = data if done is None else _after(data, done)
 
             def put(flags: int) -> None:
                 nonlocal rest, sent
@@ -227,14 +227,14 @@ class socket(RecordedCalls):
                     except BlockingIOError:
                         raise
                     except OSError:
-                        if sent and not whole:  # the next call will be told
-                            return
-                        raise
+                        if not sent or whole or self.fileno() < 0:
+                            raise
+                        return  # the next call will be told
                     recorder.recording.sent(call, count)
                     sent += count
                     if not (whole or waits) or not count:
                         return
-                    rest = (octets(rest) if not isinstance(rest, list) else memoryview(b"".join(rest)))[count:]
+                    rest = _after(rest, count)
 
             self._perform(call, put, flags)
             done = sent
@@ -341,6 +341,11 @@ def _told(ask: Callable[[], Any]) -> Any:
         return ask()
     except OSError:
         return None
+
+
+def _after(data: Any, count: int) -> memoryview:
+    """What remains of data, or of buffers, after the first `count` bytes."""
+    return octets(b"".join(data) if isinstance(data, list) else data)[count:]
 
 
 def _error(code: int) -> OSError:

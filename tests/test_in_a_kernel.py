@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,8 +42,8 @@ class Kernel:
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self.manager, self.client = manager, client
 
-    def run(self, source: str, interrupt: bool = False, answer: str | None = None) -> Shown:
-        """Run a cell; `interrupt` presses ■ once it runs, `answer` is what the learner types where it asks."""
+    def run(self, source: str, interrupt: Path | None = None, answer: str | None = None) -> Shown:
+        """Run a cell; ■ is pressed once it has made the file `interrupt`; `answer` is what the learner types."""
         shown, began = Shown(), time.monotonic()
         sent = self.client.execute(source, allow_stdin=answer is not None)
         while True:
@@ -51,6 +52,8 @@ class Kernel:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "execute_input" and interrupt:
+                while not interrupt.exists():
+                    time.sleep(0.01)
                 began = time.monotonic()
                 self.manager.interrupt_kernel()
             elif kind == "execute_input" and answer is not None:
@@ -148,16 +151,17 @@ def test_errors_of_the_stage_itself_are_a_sentence(kernel):
         "import time\nwhile True: time.sleep(0.01)",
     ],
 )
-def test_the_stop_button_ends_what_the_cell_is_at(kernel, source):
+def test_the_stop_button_ends_what_the_cell_is_at(kernel, source, tmp_path):
     kernel.run(LISTEN)
-    shown = kernel.run("%%server\n" + source, interrupt=True)
+    shown = kernel.run(f"%%server\nopen({str(tmp_path / 'runs')!r}, 'w').close()\n{source}", tmp_path / "runs")
     assert shown.error.startswith("KeyboardInterrupt")
     assert shown.seconds < 2
     assert kernel.run("%%server\nlistener.settimeout(None)\nprint(listener.fileno() > 0)").text == "server │ True\n"
 
 
-def test_the_stop_button_ends_a_wait_of_a_plain_cell(kernel):
-    shown = kernel.run("desk = socket.create_server(('127.0.0.1', 0)); desk.accept()", interrupt=True)
+def test_the_stop_button_ends_a_wait_of_a_plain_cell(kernel, tmp_path):
+    kernel.run("desk = socket.create_server(('127.0.0.1', 0))")
+    shown = kernel.run(f"open({str(tmp_path / 'runs')!r}, 'w').close()\ndesk.accept()", tmp_path / "runs")
     assert shown.error.startswith("KeyboardInterrupt")
     assert shown.seconds < 2
 
@@ -196,7 +200,8 @@ def test_a_new_stage_takes_the_cells_of_the_old_one_away(kernel):
 
 def test_scripted_callers_take_turns(kernel):
     kernel.run(LISTEN)
-    kernel.run("%%server\nfor n in range(2):\n    transfer, _ = listener.accept()\n    print(transfer.recv(99))\n    transfer.close()")
+    loop = "for n in range(2):\n    transfer, _ = listener.accept()\n    print(transfer.recv(99))\n    transfer.close()"
+    kernel.run(f"%%server\n{loop}")
     shown = kernel.run("crowd = callers.crowd((host, port), 2)")
     assert shown.text == "server │ b'hello from 1'\n       │ b'hello from 2'\n"
 
@@ -214,14 +219,15 @@ def test_a_cell_with_an_edit_replaces_what_it_was(kernel, tmp_path):
 
 
 def test_threads_and_descriptors_do_not_grow_with_stages(kernel):
-    count = "import gc, os, threading; _ = gc.collect(); print(threading.active_count(), len(os.listdir('/proc/self/fd')))"
+    count = "import gc, os, threading; gc.collect(); print(threading.active_count(), len(os.listdir('/proc/self/fd')))"
     if "No such file" in kernel.run(count).error:
         pytest.skip("this system has no /proc")
     kernel.run("for _ in range(3): stage = Stage('server', 'client')")
     before = [int(number) for number in kernel.run(count).text.split()]
     kernel.run("for _ in range(20): stage = Stage('server', 'client')")
-    threads, descriptors = map(int, kernel.run(count).text.split())
-    assert threads <= before[0] and descriptors <= before[1]
+    after = [int(number) for number in kernel.run(count).text.split()]
+    # one left by each stage would make 20; the kernel's own go up and down by one or two
+    assert max(now - then for now, then in zip(after, before, strict=True)) < 10
 
 
 def test_a_kernel_with_waiting_roles_ends_at_once():

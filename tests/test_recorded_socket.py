@@ -921,7 +921,7 @@ def sending_much(case: Case) -> Any:
 @scenario
 def a_send_that_waits_sends_all(case: Case) -> Any:
     """One with a time-out, or that doesn't wait, may send a part."""
-    data, outcomes = b"x" * 3_000_000, []
+    data, outcomes = b"x" * 12_000_000, []
     calls: list[Callable[[Any], Any]] = [
         lambda one: one.send(data),
         lambda one: one.sendto(data, LOCAL) if LINUX else len(data),
@@ -1314,6 +1314,7 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if name == NO_DONTWAIT:
         monkeypatch.setattr(recorder_module, "AT_ONCE", 0)
         monkeypatch.setattr(recorded, "AT_ONCE", 0)
+    monkeypatch.setattr(waits, "GRACE", 0.1)  # of which a connect() that nobody answers waits one
     if name == NO_POLL:
 
         class Select:
@@ -1529,14 +1530,10 @@ def waiting_on(case: Case, name: str) -> tuple[Any, ...]:
         return (case.listener(),)
     if name.startswith("connect"):
         return case.socket(), case.full().getsockname()
-    one, _ = case.pair() if name == "sendto" else case.socketpair()
-    if name.startswith("send"):
-        while filled(one) or select.select([], [one], [], 0.05)[1]:
-            pass
-        one.setblocking(True)
+    (one, _), much = case.pair(), b"x" * 30_000_000
     there: dict[str, tuple[Any, ...]] = {"recv_into": (bytearray(9),), "recvfrom_into": (bytearray(9),)}
-    there |= {"recvmsg_into": ([bytearray(9)],), "sendmsg": ([b"x" * 1000],), "sendto": (b"x" * 1000, LOCAL)}
-    return (one, *(there.get(name) or ((9,) if name.startswith("recv") else (b"x" * 1000,))))
+    there |= {"recvmsg_into": ([bytearray(9)],), "sendmsg": ([much],), "sendto": (much, LOCAL)}
+    return (one, *(there.get(name) or ((9,) if name.startswith("recv") else (much,))))
 
 
 @pytest.mark.parametrize("patience", [None, LONG])
