@@ -12,6 +12,7 @@ from typing import Any
 from helpers.gate import gate
 
 _noted: list[predict] = []
+_answers: dict[tuple[str, ...], str] = {}  # so that a question asked again knows what was said
 
 
 class predict:
@@ -21,7 +22,7 @@ class predict:
         if not 2 <= len(choices) <= 5:
             raise ValueError("a prediction needs two to five choices")
         self.question, self.choices = question, choices
-        self.answer: str | None = None
+        self.answer: str | None = _answers.get((question, *choices))
         self._views: list[Any] = []
         _noted.append(self)
 
@@ -60,20 +61,23 @@ class predict:
 
     def _choose(self, choice: str | None) -> None:
         self.answer = choice
+        if choice is not None:
+            _answers[self.question, *self.choices] = choice
         self._show()
 
     def _show(self) -> None:
         for buttons, said in self._views:
             for letter, choice, button in zip("abcde", self.choices, buttons, strict=False):
-                button.description = f"{'✓' if choice == self.answer else letter + ')'} {choice}"
+                button.description = f"{'✓ ' if choice == self.answer else ''}{letter}) {choice}"
                 button.style.font_weight = "bold" if choice == self.answer else "normal"
             if self.answer is None:
-                said.value = "<i>Choose, then run the next cell.</i>"
+                said.value = "<i>Choose, then go on to the next cell, and look.</i>"
             else:
-                said.value = f"You say: <b>{html.escape(self.answer)}</b>. Now run the next cell, and look."
+                said.value = f"You say: <b>{html.escape(self.answer)}</b>. Now go on to the next cell, and look."
 
 
 def _reset_all() -> None:
+    _answers.clear()
     for one in _noted:
         one._choose(None)
     _noted.clear()

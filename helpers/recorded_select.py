@@ -38,11 +38,12 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
     call = Call(actor.name, None, "select", ([], timeout))
     try:
         reads, writes, others = (list(one) if hasattr(one, "__iter__") else one for one in (rlist, wlist, xlist))
-        at_once = timeout is not None and not 0 < timeout < LONGEST  # 0, or what the standard one refuses
-        found: Found = _standard.select(reads, writes, others, timeout if at_once else 0)
+        # not 0, nor what the standard one refuses
+        waits = timeout is None or (isinstance(timeout, (int, float)) and 0 < timeout < LONGEST)
+        found: Found = _standard.select(reads, writes, others, 0 if waits else timeout)
         ends = [one.end for one in (*reads, *writes) if isinstance(one, socket)]
         call.end, call.args = ends[0] if ends else None, ([end.label for end in ends], timeout)
-        if not any(found) and not at_once:
+        if waits and not any(found):
             wait = _wait_for(reads, writes, others, timeout)
 
             def begins() -> None:

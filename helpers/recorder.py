@@ -44,7 +44,11 @@ recorder = Recorder()
 def note(call: Call) -> None:
     """The call has returned, or raised."""
     recorder.recording.add(call)
-    end = call.end
+    learn_name(call.end)
+
+
+def learn_name(end: Endpoint | None) -> None:
+    """Find out what the code that makes a call names the socket, unless that is known."""
     if end is not None and end.name is None and end.looked_for < LOOKS:
         end.looked_for += 1
         end.name = _name_in(sys._getframe(1), end)
@@ -188,5 +192,6 @@ class RecordedCalls(socket.socket):
                 call.waited = True
                 recorder.recording.add(call, waits=True)
 
+        learn_name(self.end)
         if not gate.wait(actor, wait, begins):
             raise TimeoutError("timed out")

@@ -319,6 +319,13 @@ def answers_before_it_hears(listener):
         return b"hello"
 
 
+def answers_then_hears(listener):
+    transfer, _ = listener.accept()
+    with transfer:
+        transfer.sendall(REPLY)
+        return transfer.recv(255)
+
+
 # ---------------------------------------------------------------------- 2b
 
 
@@ -443,6 +450,10 @@ def exits(*_):
     raise SystemExit
 
 
+def asks(*_):
+    return input("what? ")
+
+
 def breaks(*_):
     struct.pack("H", 70000)
 
@@ -492,13 +503,14 @@ WRONG = {
     ],
     "2a": [
         (receives_on_listener, "Data never passes over the listener"),
-        (echoes, "heard his own words again"),
+        (echoes, "heard its own words again"),
         (never_closes, "was never closed by your function"),
         (closes_the_listener, "closed the listener"),
         (never_answers, "the call ended without one"),
         (returns_text, "returned text"),
         (returns_nothing, "returned None"),
-        (answers_before_it_hears, "and your function returned"),
+        (answers_before_it_hears, "Receive first, then answer"),
+        (answers_then_hears, "Receive first, then answer"),
     ],
     "2b": [
         (accepts_once, "accept() again for each"),
@@ -512,7 +524,7 @@ WRONG = {
     "2c": [
         (prints_own_address, "is your own, the listener's"),
         (prints_nothing, "printed nothing"),
-        (prints_port_only, "has the caller's port and not his host"),
+        (prints_port_only, "has the caller's port and not the host"),
         (prints_first_only, "printed 1 lines"),
         (prints_reversed, "and caller 1 called from port"),
         (prints_and_stays, "a transfer socket was never closed"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from answers import RIGHT, WRONG, breaks, exits, hangs
+from answers import RIGHT, WRONG, asks, breaks, exits, hangs
 
 import helpers.exercises
 from helpers import recorded_socket
@@ -98,6 +98,7 @@ def test_whatever_an_answer_does_it_is_told(name):
     exercise = EXERCISES[name]
     assert "struct.pack" in exercise.check(breaks).message or "error" in exercise.check(breaks).message
     assert exercise.check(exits).status == "not yet"
+    assert exercise.check(asks).status == "not yet"
     assert exercise.check(None).status == exercise.check(b"reply").status == "not yet"
     assert "takes the function itself" in exercise.check(3).message
 

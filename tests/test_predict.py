@@ -30,11 +30,18 @@ def test_a_click_is_noted_in_every_view():
     _, second, also_said = widgets_of(question)
     first[1].click()
     assert question.answer == "that"
-    assert [b.description for b in first] == [b.description for b in second] == ["a) this", "✓ that"]
+    assert [b.description for b in first] == [b.description for b in second] == ["a) this", "✓ b) that"]
     assert "that" in said.value and "that" in also_said.value
     second[0].click()
     assert question.answer == "this"
-    assert first[0].description == "✓ this"
+    assert first[0].description == "✓ a) this"
+
+
+def test_a_question_asked_again_keeps_its_answer():
+    question = predict("What now?", "this", "that")
+    question._choose("that")
+    assert predict("What now?", "this", "that").answer == "that"
+    assert predict("What then?", "this", "that").answer is None
 
 
 def test_a_new_stage_forgets_the_answers():
@@ -44,6 +51,7 @@ def test_a_new_stage_forgets_the_answers():
     stage = Stage("server", namespace={})
     assert question.answer is None
     assert buttons[0].description == "a) this"
+    assert predict("What now?", "this", "that").answer is None
     stage.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import select as standard
 import socket as standard_socket
 import sys
@@ -146,7 +147,9 @@ def test_errors(pair: Pair, takes_turns: bool) -> None:
     one, other = pair
     closed = standard_socket.socket()
     closed.close()
-    nobodys = 900  # a descriptor that nothing has open
+    nobodys = one.fileno() + 50  # a descriptor that nothing has open
+    os.dup2(one.fileno(), nobodys)
+    os.close(nobodys)
     wrong: list[tuple[Any, ...]] = [
         (5, [], []),
         ([], None, []),

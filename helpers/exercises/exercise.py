@@ -12,7 +12,7 @@ from helpers.exercises.trial import Trial
 from helpers.gate import gate
 
 Status = Literal["right", "not yet", "not tried yet"]
-LOOK = {"right": ("#009E73", "✓"), "not yet": ("#D55E00", "✗"), "not tried yet": ("#767676", "·")}
+LOOK = {"right": ("#009E73", "✓"), "not yet": ("#E69F00", "✗"), "not tried yet": ("#767676", "·")}
 
 RETURNS_NONE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}  # all that an empty body compiles to
 

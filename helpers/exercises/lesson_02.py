@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers import recorded_socket as socket
 from helpers.exercises.exercise import Exercise, NotYet, returned
-from helpers.exercises.peers import Callers, Line, Script
+from helpers.exercises.peers import PATIENCE, Callers, Line, Script
 from helpers.exercises.trial import Trial
 
 REPLY = b"I got your message"
@@ -51,6 +51,14 @@ class _Case:
 
 def _says(text: bytes) -> Script:
     def script(line: Line) -> None:
+        if Trial.latest is not None:
+            Trial.latest.rest()  # it has the call, and waits for what the caller will say
+        line.connection.setblocking(False)
+        try:
+            line.early = line.connection.recv(255, standard.MSG_PEEK)
+        except BlockingIOError:  # as it should be
+            pass
+        line.connection.settimeout(PATIENCE)
         line.say(text)
         line.hear_all()
 
@@ -90,10 +98,12 @@ def _one(answer: Callable[..., Any], case: str, script: Script, message: bytes) 
     line = tried.lines[0] if tried.lines else None
     if line is None:
         raise NotYet(f"{case}: your function returned {got!r} without taking the call. accept() takes it.")
+    if line.early:
+        raise NotYet(f"{case}: your function answered before the caller had said a word. Receive first, then answer.")
     if line.heard == b"" and got == message and not line.reset:
         raise NotYet(f"{case}: the caller waited for an answer, and the call ended without one.")
     if line.heard == message and message not in (b"", REPLY):
-        raise NotYet(f"{case}: the caller heard his own words again. Answer with {REPLY!r}.")
+        raise NotYet(f"{case}: the caller heard its own words again. Answer with {REPLY!r}.")
     if line.heard != REPLY:
         raise NotYet(f"{case}: the caller heard {line.heard!r}, and was to hear {REPLY!r}.")
     if got is None:
@@ -136,7 +146,7 @@ def answer_three(listener):
 
 def _judge_three(answer: Callable[..., Any]) -> None:
     three = [b"one", b"two", b"three"]
-    _three(answer, "Three callers, each dialling when the one before has his answer", three, at_once=False)
+    _three(answer, "Three callers, each dialling when the one before has its answer", three, at_once=False)
     _three(answer, "Three callers who wait in line from the start", three, at_once=True)
     _three(answer, "Three callers, the second of whom says nothing", [b"one", b"", b"three"], at_once=False)
 
@@ -154,7 +164,7 @@ def _three(answer: Callable[..., Any], case: str, said: list[bytes], at_once: bo
         if answered == 0 and not at_once:
             raise NotYet(
                 f"{case}: nobody was answered, and your function did not return: {tried.trial.hung}. The second caller "
-                "dials only after the first has his answer: answer one before you accept the next."
+                "dials only after the first has its answer: answer one before you accept the next."
             )
     if tried.closed_listener and answered < 3:
         raise NotYet(
@@ -211,7 +221,7 @@ def _judge_callers(answer: Callable[..., Any]) -> None:
             if str(port) not in line:
                 raise NotYet(f"{case}: line {number} is {line!r}, and caller {number} called from port {port}.")
             if "127.0.0.1" not in line:
-                raise NotYet(f"{case}: line {number} has the caller's port and not his host, 127.0.0.1.")
+                raise NotYet(f"{case}: line {number} has the caller's port and not the host, 127.0.0.1.")
         if len(lines) != count:
             raise NotYet(f"{case}: your function printed {len(lines)} lines. Print one for each caller.")
         if tried.trial.unclosed():

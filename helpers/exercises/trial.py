@@ -6,6 +6,7 @@ recorded apart from the lesson's.
 
 from __future__ import annotations
 
+import builtins
 import threading
 import time
 import traceback
@@ -46,17 +47,24 @@ class Trial:
     def __enter__(self) -> Trial:
         route_output()
         recorder.recording = self.recording
+        self._input, builtins.input = builtins.input, self._refuse_input
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._ended.is_set():
             self.wait()
+        builtins.input = self._input
         recorder.recording = self._before
         for sock in list(recorder.sockets):
             if sock.end.role == self.actor.name:
                 force_close(sock)
         gate.leave_behind(self.actor)
+
+    def _refuse_input(self, prompt: object = "") -> str:
+        if threading.current_thread() is not self._thread:
+            return self._input(prompt)
+        raise RuntimeError("input() asks nobody here: what your function needs are its arguments")
 
     def wait(self) -> None:
         """Wait for the function to end, until the deadline; then end it."""
