@@ -7,9 +7,10 @@ from helpers.machine import check_machine, optional_programs
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
 from helpers.serving import serving
-from helpers.stage import Stage, StillWaiting
+from helpers.stage import NoStage, Stage, StillWaiting, ask_for_a_stage
 
 __all__ = [
+    "NoStage",
     "Program",
     "Stage",
     "StillWaiting",
@@ -22,3 +23,5 @@ __all__ = [
     "serving",
     "socket",
 ]
+
+ask_for_a_stage()

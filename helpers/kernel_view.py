@@ -36,7 +36,7 @@ COLUMNS = {"name": "name", "role": "role", "fd": "fd", "local": "local address",
 COLUMNS |= {"state": "state", "unread": "unread", "queue": "queue"}
 NUMBERS = {"fd", "unread"}
 COLOURS = {"server": "#0072B2", "client": "#D55E00", "kernel": "#999999", "outside": "#999999"}  # Okabe and Ito's
-SMALL = "font-size:12px;opacity:0.8;text-align:left;margin:0;padding:2px 6px"
+SMALL = "font-size:13px;opacity:0.8;text-align:left;margin:0;padding:2px 6px"
 
 
 @dataclass(slots=True)
@@ -194,7 +194,7 @@ class SocketTable:
         lines = [map(_cell, columns, cells) for cells in zip(*columns.values(), strict=True)]
         body = "\n".join(f"<tr>{''.join(line)}</tr>" for line in lines)
         return (
-            '<div style="overflow-x:auto;max-width:760px"><table style="margin:4px 0;border-collapse:collapse">'
+            '<div style="overflow-x:auto"><table style="margin:4px 0;border-collapse:collapse">'
             f'<caption style="caption-side:top;{SMALL}">What the operating system says of these sockets</caption>\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{notes}"
         )
@@ -204,7 +204,7 @@ class SocketTable:
 
 
 def _cell(column: str, text: str, scope: str = "") -> str:
-    style = f"font-size:12px;padding:4px 6px;white-space:nowrap;text-align:{'right' if column in NUMBERS else 'left'}"
+    style = f"font-size:14px;padding:4px 6px;white-space:nowrap;text-align:{'right' if column in NUMBERS else 'left'}"
     scope, inner = scope or ("row" if column == "name" else ""), escape(text)
     if scope:
         weight = "normal" if "(" in text else "bold"  # what is no variable of the learner's is set back

@@ -111,13 +111,18 @@ class Call:
         """Did it take bytes out of a stream, or its end?"""
         return self.name.startswith("recv") and self.start is not None
 
+    @property
+    def ends(self) -> bool:
+        """Did it find the end of the stream?"""
+        return self.receives and self.start == self.stop and self.args[:1] != (0,)
+
     def sources(self) -> list[Call]:
         """The send calls of the twin whose bytes this receive took, in the order of the stream."""
         end = self.end
         return [] if end is None or end.outside else self._sources()
 
     def _sources(self) -> list[Call]:
-        if not self.receives or self.end is None or self.end.twin is None:
+        if not self.receives or self.start == self.stop or self.end is None or self.end.twin is None:
             return []
         assert self.start is not None and self.stop is not None
         sending, found = self.end.twin.sending, list[Call]()
@@ -336,7 +341,7 @@ class Recording:
 
     def ordered(self) -> list[Event]:
         """The events in an order that is certain: each thread's own order, sent before received, dialled before
-        accepted; where that leaves a choice, the order in which they were noted."""
+        accepted, hung up before the end; where that leaves a choice, the order in which they were noted."""
         events = list(self.events)
         # threads that share a name may seem to contradict each other: then only what is certain between sockets counts
         return self._sorted(events, threads=True) or self._sorted(events, threads=False) or events
@@ -352,6 +357,10 @@ class Recording:
                 missing[second] += 1
 
         last: dict[str, int] = {}
+        over: dict[Endpoint | None, int] = {}  # where its stream was ended
+        for n, event in enumerate(events):
+            if event.call.name in ("close", "shutdown") and event.call.error is None:
+                over.setdefault(event.call.end, n)
         for n, event in enumerate(events):
             if threads:
                 before(last.get(event.call.role), n)
@@ -361,6 +370,8 @@ class Recording:
                 for cause in self._causes(event.call):
                     # a send that waited had put its first bytes in when it began to wait
                     before(position.get((id(cause), True), position.get((id(cause), False))), n)
+                if event.call.ends and (end := event.call.end) is not None and over.get(end, n) >= n:
+                    before(over.get(end.twin), n)
         ready = [n for n, count in enumerate(missing) if not count]
         heapq.heapify(ready)
         order: list[Event] = []

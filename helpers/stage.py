@@ -156,7 +156,7 @@ class Stage:
             self._once(
                 role,
                 "note: this is Python's plain socket module: such a socket is not recorded, and its wait can't be"
-                " ended. Write `from helpers import socket` instead of `import socket`",
+                " ended. Write `from helpers import socket` instead of `import socket`, and run the first cell again",
             )
 
     def _plain_sockets(self, role: Role) -> list[standard.socket]:
@@ -322,6 +322,7 @@ class Stage:
     def _withdraw_cells(self) -> None:
         for name in self._roles:
             self._shell.magics_manager.magics["cell"].pop(name, None)
+        ask_for_a_stage()
         self._shell.events.unregister("post_run_cell", self._after_any_cell)
 
     def _cell_command(self, name: str) -> Callable[[str, str], None]:
@@ -342,6 +343,23 @@ class Stage:
             with Front(self._roles.values()) as front:
                 front.watch()
                 self._write()
+
+
+class NoStage(NameError):
+    """A role's cell was run before there was a stage, or after it was closed."""
+
+
+def ask_for_a_stage() -> None:
+    """Where there is no stage, `%%server` and `%%client` say so."""
+    shell = _shell()
+    for name in ("server", "client") if shell is not None else ():
+        sentence = f"there is no stage with a {name}: run the cell with Stage(...) first, and go on from there"
+
+        def command(line: str, cell: str, sentence: str = sentence) -> None:
+            raise shown_alone(NoStage(sentence), shell)
+
+        command.of_a_stage = True  # type: ignore[attr-defined]
+        shell.register_magic_function(command, "cell", name)
 
 
 def _shell() -> Any:
