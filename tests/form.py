@@ -36,8 +36,8 @@ NO_VERBS = re.compile(r"(an?|the|this|these|how|what|why|wh\w+|your?|it|to|in|of
 class Size:
     """How big a lesson may be: (least, most) of each; predictions and the navigation are not counted among the cells."""
 
-    cells: tuple[int, int] = (30, 50)
-    code: tuple[int, int] = (12, 26)
+    cells: tuple[int, int] = (30, 52)
+    code: tuple[int, int] = (12, 28)
     words: tuple[int, int] = (900, 1400)
     predictions: int = 4
 

@@ -174,7 +174,7 @@ BREAKS: list[tuple[str, Change, str]] = [
     ("misunderstandings_are_two_or_three", edit("reading", "- [", "["), "Further reading: no items"),
     ("navigation_is_last", edit("navigation", "00_start_here", "02_answer_a_call"), "last cell"),
     ("navigation_is_last", lambda nb: nb.cells.append(markdown("end", "The end.")), "last cell"),
-    ("size_is_a_lessons", lambda nb: nb.cells.__delitem__(slice(4, 14)), "cells, not 30 to 50"),
+    ("size_is_a_lessons", lambda nb: nb.cells.__delitem__(slice(4, 14)), "cells, not 30 to 52"),
     ("size_is_a_lessons", edit("text-2", WORDS, 20 * WORDS), "words, not 900 to 1400"),
     ("size_is_a_lessons", lambda nb: nb.cells.__delitem__(slice(-10, -5)), "code cells, not 12"),
     ("code_cells_are_short", put("dial", "x = 1\n" * 21), "dial: 21 lines"),
