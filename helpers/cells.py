@@ -40,6 +40,7 @@ class Cell:
     names: set[str] = field(default_factory=set)  # what it binds at top level
     imports: set[str] = field(default_factory=set)
     id: str = ""  # which cell of the notebook it is
+    number: int = 0  # its place among all cells of the stage, as the record counts them
 
     @property
     def completed(self) -> bool:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import cycle, groupby
@@ -139,15 +139,16 @@ def _notes(call: Call) -> str:
 class _Story:
     """Goes through the events in their order, and knows at each what went before on its connection."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, shown: Callable[[Call], bool]) -> None:
         self.events = [e for e in recording.ordered() if e.call.name in DRAWN or e.call.name[:4] in ("send", "recv")]
         self.listeners = [end for end in reversed(recording.ends) if end.backlog is not None]
-        self.sockets: dict[str, set[Endpoint]] = {}  # of each role: those that its calls touch
+        self.sockets: dict[str, set[Endpoint]] = {}  # of each role: those that its calls touch, as far as shown
         self.fate: dict[Endpoint | None, str] = {}  # how the stream to an end ended, as that end saw it
         self.passed: dict[tuple[Endpoint | None, bool], int] = {}  # bytes until now: sent (True), received
         self.said: set[tuple[Endpoint | None, str | int]] = set()  # what was said on a socket that still matters
         for call in (event.call for event in self.events):
-            self.sockets.setdefault(call.role, set()).update(end for end in (call.end, call.made) if end is not None)
+            if shown(call):
+                self.sockets.setdefault(call.role, set()).update(e for e in (call.end, call.made) if e is not None)
             if isinstance(call.error, ConnectionResetError):
                 self.fate[call.end] = "reset"
             elif "end of stream" in _notes(call):
@@ -170,7 +171,7 @@ class _Story:
 
     def _subject(self, call: Call) -> str:
         """The socket's name, where the call alone doesn't tell which of its role's sockets it is on."""
-        end, mine = call.end, self.sockets[call.role]
+        end, mine = call.end, self.sockets.get(call.role, set())
         if end is None or end.name is None or call.name in ("socket", "select") or len({e.label for e in mine}) < 2:
             return ""
         likely = {e for e in mine if call.name in EITHER or (e.backlog is not None) == (call.name in LISTENS)}
@@ -212,15 +213,16 @@ class Diagram:
     """A sequence diagram of what was recorded until now.
 
     `roles` are drawn in reversed order, so that `("server", "client")` has the client on the left; scripted callers
-    stand left of them, everybody else right.  `last` keeps that many rows, `cells` the calls made in those cells.
+    stand left of them, everybody else right.  `last` keeps that many rows; only calls that are `shown` are.
     Roles not in `certain` (default: all are) ran beside the others: only what must come first is drawn first.
     """
 
     def __init__(self, recording: Recording, roles: Sequence[str], last: int | None = None,
-                 cells: Collection[int] | None = None, certain: Collection[str] | None = None) -> None:  # fmt: skip
-        story = _Story(recording)
+                 shown: Callable[[Call], bool] = lambda call: True,
+                 certain: Collection[str] | None = None) -> None:  # fmt: skip
+        story = _Story(recording, shown)
         told, rows = zip(map(story.row, story.events), story.events, strict=True), list[Row]()
-        for row, same in groupby(row for row, event in told if cells is None or event.call.cell in cells):
+        for row, same in groupby(row for row, event in told if shown(event.call)):
             times = len(list(same))
             rows += [row] * times if times < 4 else [replace(row, text=f"{row.text} × {times:,}")]
         hidden = max(0, len(rows) - (LIMIT if last is None else max(last, 1)))

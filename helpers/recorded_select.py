@@ -17,6 +17,12 @@ from helpers.recording import Call
 from helpers.waits import Wait
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
+
+
+def __dir__() -> list[str]:
+    return dir(_standard)
+
+
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...

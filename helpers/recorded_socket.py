@@ -42,6 +42,12 @@ from helpers.waits import Wait
 
 globals().update({name: value for name, value in vars(_standard).items() if not name.startswith("__")})
 __all__ = list(_standard.__all__)
+
+
+def __dir__() -> list[str]:
+    return dir(_standard)
+
+
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...
@@ -224,10 +230,8 @@ class socket(RecordedCalls):
                 while not sent or rest:
                     try:
                         count = operate(self, rest, flags)
-                    except BlockingIOError:
-                        raise
-                    except OSError:
-                        if not sent or whole or self.fileno() < 0:
+                    except OSError as problem:
+                        if isinstance(problem, BlockingIOError) or whole or not sent or self.fileno() < 0:
                             raise
                         return  # the next call will be told
                     recorder.recording.sent(call, count)

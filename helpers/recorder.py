@@ -44,7 +44,9 @@ recorder = Recorder()
 def note(call: Call) -> None:
     """The call has returned, or raised."""
     recorder.recording.add(call)
-    learn_name(call.end)
+    end = call.end
+    if end is not None and end.name is None:
+        learn_name(end)
 
 
 def learn_name(end: Endpoint | None) -> None:

@@ -31,7 +31,7 @@ from helpers.diagram import Diagram
 from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
 from helpers.recorded_socket import force_close, recorder, socket
-from helpers.recording import Recording
+from helpers.recording import Call, Recording
 from helpers.roles import Front, Role
 from helpers.waits import cut
 
@@ -111,6 +111,7 @@ class Stage:
         cell.id = cell_id or source
         self._warn_of_names(role, cell)
         self.recording.cell += 1
+        cell.number = self.recording.cell
         self._cells.append(cell)
         role.start(cell)
         return None
@@ -279,10 +280,18 @@ class Stage:
 
     # ------------------------------------------------------------------ looking
 
-    def diagram(self, last: int | None = None) -> Diagram:
-        """What happened so far, as a sequence diagram; `last` shows only so many rows of its end."""
+    def diagram(self, last: int | None = None, asides: bool = False) -> Diagram:
+        """What happened so far, as a sequence diagram; `last` shows only so many rows of its end.
+
+        Experiments (`--aside` cells, and calls of plain cells) are left out, but with `asides=True`.
+        """
         self._learn_names()
-        return Diagram(self.recording, list(self._roles), last=last, certain=gate.in_turns)
+        hidden = {cell.number for cell in self._cells if cell.aside}
+
+        def shown(call: Call) -> bool:
+            return asides or (call.role != "notebook" and call.cell not in hidden)
+
+        return Diagram(self.recording, list(self._roles), last=last, shown=shown, certain=gate.in_turns)
 
     def sockets(self) -> SocketTable:
         """The operating system's own table of this lesson's sockets: both ends, state, and what waits in them."""

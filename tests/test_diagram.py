@@ -633,9 +633,9 @@ def test_only_some_cells(script: Script) -> None:
     script.send(caller, b"here")
     script.recording.cell = 4
     script.recv(transfer, b"here")
-    assert script.tell(cells=[3]) == ["client: sendall(b'here') | bytes 4 bytes -> server"]
-    assert script.tell(cells={4}) == ["server: recv(255) → b'here'"]
-    assert str(script.diagram(cells=[9])) == "no calls recorded yet"
+    assert script.tell(shown=lambda call: call.cell == 3) == ["client: sendall(b'here') | bytes 4 bytes -> server"]
+    assert script.tell(shown=lambda call: call.cell == 4) == ["server: recv(255) → b'here'"]
+    assert str(script.diagram(shown=lambda call: False)) == "no calls recorded yet"
 
 
 def test_who_ran_beside_the_others(script: Script) -> None:

@@ -659,7 +659,7 @@ def test_a_name_of_both_roles_is_warned_of_once(cell):
 def test_a_plain_socket_is_noticed_once(cell):
     note = (
         "note: this is Python's plain socket module: such a socket is not recorded, and its wait can't be ended."
-        " Write `from helpers import socket` instead of `import socket`"
+        " Write `from helpers import socket` instead of `import socket`, and run the first cell again"
     )
     assert cell("server", "import socket as s\nprint('hello')") == f"server │ hello\n       │ {note}"
     assert cell("server", "plain = s.socket()") == ""
