@@ -89,6 +89,8 @@ def lab_line(arguments):
     address = urllib.parse.quote(os.path.relpath(page, ROOT).replace(os.sep, "/"))
     # -P, so that a socket.py of your own in this folder does not stand in for the standard module
     line = ["-P", "-m", "jupyterlab", "--ServerApp.root_dir=" + ROOT, "--LabApp.default_url=/lab/tree/" + address]
+    # lessons open without their stored outputs
+    line.append("--ServerApp.contents_manager_class=helpers.fresh_lessons.FreshLessons")
     if not WINDOWS and os.geteuid() == 0:
         line.append("--allow-root")
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):

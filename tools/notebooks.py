@@ -29,6 +29,7 @@ SANITIZE = ROOT / "tests" / "sanitize.cfg"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 #: The same for every lesson and every Python that runs it: Lab would add the version.
 METADATA = {
+    "as_shipped": True,  # JupyterLab opens it without the stored outputs: see helpers/fresh_lessons.py
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
