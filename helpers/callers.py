@@ -83,14 +83,14 @@ class Caller:
 
     def hang_up(self, rudely: bool = False) -> None:
         """Close the call; `rudely` by a reset (RST) in place of an orderly end (FIN)."""
-        gate.end(self.actor)
+        gate.end(self.actor, gently=True)
         gate.until_gone(self.actor)
         self._script, self.stays = _reset if rudely else _nothing, False
         _start([self])
 
     def end(self) -> None:
         """End its thread and its call, whatever it does."""
-        gate.end(self.actor)
+        gate.end(self.actor, gently=True)
         gate.until_gone(self.actor)
         if self.actor.alive():
             gate.leave_behind(self.actor)

@@ -357,19 +357,19 @@ class Gate:
 
     # ------------------------------------------------------------------ ending
 
-    def end(self, *actors: Actor) -> None:
-        """End what they do: a wait at once, Python code by an exception in its thread."""
+    def end(self, *actors: Actor, gently: bool = False) -> None:
+        """End what they do: a wait at once, code at the line where it is; or, gently, at its next recorded call."""
         for actor in actors:
             with self.lock:
                 actor.ended = True
                 self._pass_on()
-                if actor.state == RUNNING and not actor.spared and actor.alive():
+                if not gently and actor.state == RUNNING and not actor.spared and actor.alive():
                     raise_in(actor.thread, actor.ending)
             actor.wake.poke()
 
-    def until_gone(self, *actors: Actor) -> None:
-        """Wait until they are done, for `GRACE` seconds at most."""
-        self.until(lambda: not any(actor.alive() for actor in actors), GRACE)
+    def until_gone(self, *actors: Actor, limit: float = GRACE) -> None:
+        """Wait until they are done, for `limit` seconds at most."""
+        self.until(lambda: not any(actor.alive() for actor in actors), limit)
 
     def leave_behind(self, actor: Actor, successor: Actor | None = None) -> None:
         """`actor` could not be ended: it loses baton and place, and `successor` takes its turns."""
@@ -390,8 +390,9 @@ class Gate:
         """The stage ends: so does what was told to `at_end`, and every thread that makes calls."""
         while self.at_end:
             self.at_end.pop()()
-        self.end(*self.others)
-        self.until_gone(*self.others)
+        for gently in (True, False):
+            self.end(*self.others, gently=gently)
+            self.until_gone(*self.others, limit=GRACE / 2)
         with self.lock:
             self.order, self.others, self.speakers, self.in_turns, self.holder = [], [], [], [], None
 

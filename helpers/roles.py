@@ -14,7 +14,7 @@ from typing import Any
 from helpers.cells import Cell, Log, keep_displays, learners_only, line_of, route_output, value_shown
 from helpers.gate import READY, Actor, Ended, gate
 
-ENDING = 0.4  #: seconds that a role has to end what it does, before it is left behind
+ENDING = 0.35  #: seconds that a role has to end what it does, before it is left behind
 
 
 class Role:
@@ -70,9 +70,9 @@ class Role:
 
     def end(self) -> bool:
         """End its wait or its code; False if it is still at it after `ENDING` seconds."""
-        for _ in range(2):  # (told while it waits, it may be computing when it hears it)
-            gate.end(self.actor)
-            gate.until(lambda: not self.busy, ENDING / 2)
+        for gently, limit in ((True, 0.05), (False, ENDING / 2), (False, ENDING / 2)):
+            gate.end(self.actor, gently=gently)
+            gate.until(lambda: not self.busy, limit)
         return not self.busy
 
     def dismiss(self) -> None:

@@ -21,6 +21,8 @@ from helpers.gate import READY, Actor, Ended, gate
 from helpers.recorded_socket import recorder
 from helpers.waits import GRACE, cut, poll
 
+PATIENCE = 0.2  #: seconds that a server's threads have to end, before they are ended by force, or left behind
+
 
 class serving:
     """Run `serve(listener)` in the background; `host` and `port` say where it is to be called.
@@ -98,26 +100,41 @@ class serving:
         if self.stop in gate.at_end:
             gate.at_end.remove(self.stop)
         self._stopped = self.actor.ended = True
+        sockets, looped = self.sockets(), self._task is not None or self.actor.selects()
         if self._loop is not None and self._task is not None:
             try:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             except RuntimeError:  # the loop has closed meanwhile
                 pass
-            gate.until_gone(self.actor)
-        threads = [actor for actor in list(gate.others) if actor is self.actor or self._employs(actor)]
-        gate.end(*threads)
-        if self.actor.selects():  # only a call wakes it
+            gate.until_gone(self.actor, limit=3 * PATIENCE)  # a loop that is ended by force leaves its tasks undone
+        elif looped:  # only a call wakes it
+            gate.end(self.actor)
             with standard.socket(self.listener.family) as last_call:
                 last_call.setblocking(False)
                 last_call.connect_ex((self.host, self.port))
-                gate.until_gone(self.actor)
-        gate.until_gone(*threads)
-        for actor in threads:
+                gate.until_gone(self.actor, limit=PATIENCE)
+        gate.until(self._ended, PATIENCE)
+        if not looped and self.sockets()[1:]:  # a thread for one of these may be about to begin
+            gate.until(lambda: any(map(self._employs, gate.others)), PATIENCE / 2)
+            gate.until(self._ended, PATIENCE)
+        for actor in self._threads():
+            gate.end(actor)
+            gate.until_gone(actor, limit=PATIENCE)
             if actor.alive():
                 cut(*sockets_of(actor.thread))
                 gate.leave_behind(actor)
-        for sock in self.sockets():
+        for sock in {*sockets, *self.sockets()}:
             recorded_socket.force_close(sock)
+
+    def _ended(self) -> bool:
+        """Have its threads ended?  Those that have not are told to."""
+        threads = self._threads()
+        gate.end(*threads, gently=True)
+        return not threads
+
+    def _threads(self) -> list[Actor]:
+        here = [actor for actor in list(gate.others) if actor is self.actor or self._employs(actor)]
+        return [actor for actor in here if actor.alive()]
 
     def _employs(self, actor: Actor) -> bool:
         """Is it a thread that deals with one of this server's connections?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from textwrap import dedent
 
@@ -34,3 +35,12 @@ def cell(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]
         return capsys.readouterr().out.rstrip("\n")
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def threads_may_exit() -> Iterator[None]:
+    """SystemExit ends a thread without a word, as in Python's own hook; pytest's hook would complain."""
+    told = threading.excepthook
+    threading.excepthook = lambda args: None if args.exc_type is SystemExit else told(args)
+    yield
+    threading.excepthook = told

@@ -518,7 +518,6 @@ def test_still_waiting(cell, stage):
     assert cell("server", "1") == "server │ 1"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # (Python itself passes it over)
 def test_eight_threads_on_one_listener_are_all_ended(cell, stage, capsys):
     cell("server", LISTEN)
     source = """
@@ -534,16 +533,15 @@ def test_eight_threads_on_one_listener_are_all_ended(cell, stage, capsys):
     cell("server", "listener.getsockname()")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_new_stage_ends_the_learners_own_threads(cell, stage):
     cell("server", LISTEN)
     source = """
         import threading
+        kept = []
         def work():
             kept.append(listener.accept())
             while True: pass
         thread = threading.Thread(target=work); thread.start()
-        kept = []
         others = [threading.Thread(target=lambda: kept.append(listener.accept())) for _ in range(3)]
         for other in others: other.start()
     """
