@@ -210,6 +210,7 @@ class Router:
         self._every.append(self)
 
     def write(self, text: str) -> int:
+        """Take a piece of text."""
         actor = gate.known()
         if actor is None or not actor.keeps_log:
             return int(self._behind.write(text) or 0)
@@ -218,6 +219,7 @@ class Router:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
+        """Take several pieces of text."""
         for line in lines:
             self.write(line)
 
@@ -253,6 +255,7 @@ class Log:
         self._lock = threading.Lock()
 
     def append(self, item: str | Shown) -> None:
+        """Keep a piece."""
         with self._lock:
             self._items.append(item)
             self._size += len(item)

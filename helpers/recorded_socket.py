@@ -35,7 +35,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from helpers.gate import Actor, gate
-from helpers.recorder import AT_ONCE, RecordedCalls, note, note_error
+from helpers.recorder import AT_ONCE, note, note_error, waiting_socket
 from helpers.recorder import recorder as recorder
 from helpers.recording import KEPT_BYTES, Call, Cut, key, octets, shorten, size
 from helpers.waits import Wait
@@ -58,7 +58,7 @@ _UNIX = getattr(_standard, "AF_UNIX", None)
 _LOOK = int(_standard.MSG_PEEK) | int(getattr(_standard, "MSG_ERRQUEUE", 0))  # these leave the bytes where they are
 
 
-class socket(RecordedCalls):
+class socket(waiting_socket):
     """A socket that records its calls: see `socket` of the standard library for each of them."""
 
     __slots__ = ()

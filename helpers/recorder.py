@@ -84,8 +84,8 @@ def _name_in(frame: FrameType | None, end: Endpoint) -> str | None:
     return next((name for name in own if name != "self" and not name.startswith("_")), None)
 
 
-class RecordedCalls(socket.socket):
-    """A socket, and the two ways in which its calls are made: those that never wait, and those that may."""
+class waiting_socket(socket.socket):
+    """A socket whose calls are made so: `_simply` where they never wait, `_perform` where they may."""
 
     __slots__ = ("_patience", "end", "owner")
 

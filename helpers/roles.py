@@ -32,6 +32,7 @@ class Role:
 
     @property
     def busy(self) -> bool:
+        """Has it a cell that has not ended?"""
         return self.cell is not None and not self.cell.done
 
     def start(self, cell: Cell) -> None:

@@ -22,6 +22,7 @@ from helpers.recorded_socket import recorder
 from helpers.waits import GRACE, cut, poll
 
 PATIENCE = 0.2  #: seconds that a server's threads have to end, before they are ended by force, or left behind
+_unfinished: list[asyncio.Task[Any]] = []
 
 
 class serving:
@@ -125,6 +126,8 @@ class serving:
                 gate.leave_behind(actor)
         for sock in {*sockets, *self.sockets()}:
             recorded_socket.force_close(sock)
+        if self._loop is not None:  # collected as garbage, a coroutine that swallows its end would run in any thread
+            _unfinished.extend(asyncio.all_tasks(self._loop))
 
     def _ended(self) -> bool:
         """Have its threads ended?  Those that have not are told to."""

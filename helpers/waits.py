@@ -20,7 +20,8 @@ POLLIN, POLLOUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
 class Watched(Protocol):
     """What can be waited for: anything with a descriptor."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """The descriptor that is waited for."""
 
 
 def poll(reads: Sequence[Watched], writes: Sequence[Watched], timeout: float | None) -> bool:
@@ -64,15 +65,18 @@ class Wake:
         self._write.setblocking(False)
 
     def fileno(self) -> int:
+        """The descriptor that is waited for."""
         return self._read.fileno()
 
     def poke(self) -> None:
+        """Wake whoever sleeps on it."""
         try:
             self._write.send(b"!")
         except OSError:  # full: it will wake all the same; closed: nobody sleeps on it
             pass
 
     def drain(self) -> None:
+        """Take the wake-up calls that have come."""
         try:
             while self._read.recv(4096):
                 pass
@@ -80,6 +84,7 @@ class Wake:
             pass
 
     def close(self) -> None:
+        """Give both sockets back."""
         self._read.close()
         self._write.close()
 

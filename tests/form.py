@@ -34,7 +34,7 @@ NO_VERBS = re.compile(r"(an?|the|this|these|how|what|why|wh\w+|your?|it|to|in|of
 
 @dataclass(frozen=True)
 class Size:
-    """How big a lesson may be: (least, most) of each; predictions and the navigation are not counted among the cells."""
+    """How big a lesson may be: (least, most) of each; predictions and the navigation do not count as cells."""
 
     cells: tuple[int, int] = (30, 52)
     code: tuple[int, int] = (12, 28)

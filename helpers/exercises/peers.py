@@ -131,6 +131,7 @@ class Server(Peer):
 
     def end(self) -> None:
         # an accept() that still waits is ended by a call of our own: close() would not wake it everywhere
+        """End the thread, whatever it waits for, and close what is left."""
         self._over = True
         if self._thread.is_alive() and len(self.lines) == 0:
             try:
@@ -162,6 +163,7 @@ class Callers(Peer):
         return Line(self._dialled.pop(0) if self._dialled else self._dial())
 
     def end(self) -> None:
+        """End the thread, whatever it waits for, and close what is left."""
         super().end()
         for connection in self._dialled:
             connection.close()
