@@ -24,7 +24,6 @@ class Lesson:
                 await app.restored;
                 await app.shell.currentWidget.context.ready;
                 await app.shell.currentWidget.sessionContext.ready;
-                await app.shell.currentWidget.sessionContext.restartKernel();
                 if (app.commands.isToggled('docmanager:toggle-autosave'))
                     await app.commands.execute('docmanager:toggle-autosave');
                 await app.commands.execute('notebook:clear-all-cell-outputs');
