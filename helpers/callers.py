@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers import recorded_socket as socket
 from helpers.gate import READY, Actor, Ended, gate
+from helpers.waits import GRACE
 
 Script = Callable[["Caller"], object]
 _count = [0]
@@ -33,7 +34,7 @@ class Caller:
         self.error: BaseException | None = None
         self.connection: Any = None
         self.actor = Actor(self.name, takes_turns=bool(gate.order), ending=Ended)
-        self.actor.alive = lambda: self._script is not None
+        self._thread: threading.Thread | None = None
         self._script: Script | None = script
 
     def __repr__(self) -> str:
@@ -83,29 +84,38 @@ class Caller:
 
     def hang_up(self, rudely: bool = False) -> None:
         """Close the call; `rudely` by a reset (RST) in place of an orderly end (FIN)."""
-        gate.end(self.actor, gently=True)
-        gate.until_gone(self.actor)
+        self._end()
         self._script, self.stays = _reset if rudely else _nothing, False
         _start([self])
 
     def end(self) -> None:
         """End its thread and its call, whatever it does."""
-        gate.end(self.actor, gently=True)
-        gate.until_gone(self.actor)
-        if self.actor.alive():
+        self._end()
+        if self._thread is not None and self._thread.is_alive():
             gate.leave_behind(self.actor)
         if self.connection is not None:
             socket.force_close(self.connection)
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            gate.end(self.actor, gently=True)
+            self._thread.join(GRACE)
+
+    def start(self) -> None:
+        """Play the script in a thread of its own, as soon as it gets its turn."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+        self.actor.alive = self._thread.is_alive
 
 
 def _start(callers: list[Caller]) -> list[Caller]:
     """Let each play its script, in order, and wait until they and the server have come to rest."""
     for caller in callers:
-        caller.actor.state, caller.actor.ended = READY, False
+        caller.actor.state, caller.actor.ended, caller.actor.alive = READY, False, lambda: True
         gate.at_end.append(caller.end)
     gate.join(*(caller.actor for caller in callers))
     for caller in callers:
-        threading.Thread(target=caller._run, name=caller.name, daemon=True).start()
+        caller.start()
     gate.settle()
     return callers
 

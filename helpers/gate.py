@@ -172,9 +172,10 @@ class Gate:
         problem: BaseException | None = None
         try:
             try:
-                actor.state, actor.spared = RUNNING, False
-                if actor.takes_turns:
+                actor.spared = False
+                if actor.takes_turns:  # (until its turn has come it is READY: nobody is to be put before it)
                     self.take(actor)
+                actor.state = RUNNING
                 if actor.ended:
                     actor.halt()
                 act()

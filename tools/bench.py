@@ -98,6 +98,12 @@ for _ in range({CELLS}):
     waiting.append(timed("server", {ACCEPT!r}))
     stage.run("client", {DIAL!r})
     stage.run("server", {CLOSE!r})
+ending = []
+for _ in range({CELLS}):
+    stage.run("server", {ACCEPT!r})
+    began = perf_counter()
+    stage.stop("server")
+    ending.append((perf_counter() - began) * 1000)
 """
 
 
@@ -109,6 +115,7 @@ def cells() -> None:
         at_once, waiting = kernel.ask("(at_once, waiting)")
         show("a %%server cell that computes, in the kernel", at_once, "ms")
         show("a %%server cell that comes to wait, in the kernel", waiting, "ms")
+        show("a wait, until stage.stop() has ended it", kernel.ask("ending"), "ms")
         plain, at_once, waiting = [], [], []
         for _ in range(CELLS):
             plain.append(kernel.run(COMPUTE).seconds * 1000)

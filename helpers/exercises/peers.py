@@ -24,7 +24,6 @@ class Line:
         self.heard = b""
         self.ended = False  # did the other side end its stream?
         self.reset = False
-        self.early = b""  # what the other side said before it was spoken to
 
     def say(self, data: bytes) -> None:
         """Send `data`, all of it, at once: without waiting for an acknowledgement (TCP_NODELAY)."""

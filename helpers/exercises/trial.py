@@ -76,10 +76,12 @@ class Trial:
             self._ended.wait(0.3)
         self.printed = "".join(str(piece) for piece in self.actor.log)[:400]
 
-    def rest(self, limit: float = 0.05) -> None:
-        """Let the function take what has come: return when it waits for more, has ended, or after `limit` seconds (a
-        wait in a plain socket is not seen)."""
-        wake, until = Wake(), time.monotonic() + limit
+    def rest(self) -> None:
+        """Let the function take what has come: return when it waits for more or has ended.
+
+        The waits of a plain socket are not seen: where it makes no recorded call, return after a moment.
+        """
+        wake, until = Wake(), time.monotonic() + (DEADLINE / 2 if self.actor.calls else 0.05)
         gate.watchers.append(wake)
         try:
             while not self._ended.is_set() and (left := until - time.monotonic()) > 0:
