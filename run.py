@@ -105,7 +105,7 @@ def test_line(arguments):
     paths = [word.partition("::")[0] for word in arguments]
     if not any(os.path.exists(os.path.join(ROOT, path)) for path in paths):
         # Two files at a time, but each in one process: the cells of a notebook share a kernel.
-        line += ["-n", "2", "--dist=loadfile", "tests", "notebooks"]
+        line += ["-n", "4", "--dist=loadfile", "tests", "notebooks"]
     return line + arguments
 
 

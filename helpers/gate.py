@@ -51,7 +51,7 @@ class Actor:
         self.spared = False  # its code is over: nothing is raised in its thread any more
         self.astray = False  # it ran for too long unseen, and is not waited for
         self.lost = False  # it could not be ended, and was left behind
-        self.endings = 0  # how often it was ended from outside
+        self.endings = self._halts = 0  # how often it was ended: from outside, and at a call of its own
         self.calls = 0
         self.timeouts = 0  # how many of its last calls, one after the other, have timed out
         self.timed_out = 0  # the last of them
@@ -60,7 +60,6 @@ class Actor:
         self.thread: int | None = None
         self.alive: Callable[[], bool] = lambda: True
         self.wake = Wake()
-        self._halts = 0
 
     def halt(self) -> None:
         """Raise what ends it.  One that was left behind and swallows that again and again sleeps here for ever."""
@@ -173,8 +172,8 @@ class Gate:
         try:
             try:
                 actor.spared = False
-                if actor.takes_turns:  # (until its turn has come it is READY: nobody is to be put before it)
-                    self.take(actor)
+                if actor.takes_turns:
+                    self.take(actor)  # (until then it is READY: nobody is put before it)
                 actor.state = RUNNING
                 if actor.ended:
                     actor.halt()
