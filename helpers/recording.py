@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import socket
 import threading
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -357,10 +358,15 @@ class Recording:
                 missing[second] += 1
 
         last: dict[str, int] = {}
-        over: dict[Endpoint | None, int] = {}  # where its stream was ended
+        over: dict[Endpoint | None, int] = {}  # where it said that it sends no more
+        deaf: dict[Endpoint | None, int] = {}  # where it said that it receives no more: it finds an end of its own
         for n, event in enumerate(events):
             if event.call.name in ("close", "shutdown") and event.call.error is None:
-                over.setdefault(event.call.end, n)
+                how = event.call.args[0] if event.call.args else socket.SHUT_RDWR
+                if how != socket.SHUT_RD:
+                    over.setdefault(event.call.end, n)
+                if how != socket.SHUT_WR:
+                    deaf.setdefault(event.call.end, n)
         for n, event in enumerate(events):
             if threads:
                 before(last.get(event.call.role), n)
@@ -370,7 +376,7 @@ class Recording:
                 for cause in self._causes(event.call):
                     # a send that waited had put its first bytes in when it began to wait
                     before(position.get((id(cause), True), position.get((id(cause), False))), n)
-                if event.call.ends and (end := event.call.end) is not None and over.get(end, n) >= n:
+                if event.call.ends and (end := event.call.end) is not None and deaf.get(end, n) >= n:
                     before(over.get(end.twin), n)
         ready = [n for n, count in enumerate(missing) if not count]
         heapq.heapify(ready)

@@ -44,6 +44,7 @@ class serving:
         self.error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._last_call: standard.socket | None = None
         self._stopped = False
         self.actor = _Server(self, name)
         with gate.acting_as(self.actor):  # the listener is this server's, in the record too
@@ -101,21 +102,17 @@ class serving:
         if self.stop in gate.at_end:
             gate.at_end.remove(self.stop)
         self._stopped = self.actor.ended = True
-        sockets, looped = self.sockets(), self._task is not None or self.actor.selects()
+        sockets = self.sockets()
         if self._loop is not None and self._task is not None:
             try:
                 self._loop.call_soon_threadsafe(self._task.cancel)
             except RuntimeError:  # the loop has closed meanwhile
                 pass
             gate.until_gone(self.actor, limit=3 * PATIENCE)  # a loop that is ended by force leaves its tasks undone
-        elif looped:  # only a call wakes it
-            gate.end(self.actor)
-            with standard.socket(self.listener.family) as last_call:
-                last_call.setblocking(False)
-                last_call.connect_ex((self.host, self.port))
-                gate.until_gone(self.actor, limit=PATIENCE)
         gate.until(self._ended, PATIENCE)
-        if not looped and self.sockets()[1:]:  # a thread for one of these may be about to begin
+        if self._last_call is not None:
+            self._last_call.close()
+        elif self._task is None and self.sockets()[1:]:  # a thread for one of these may be about to begin
             gate.until(lambda: any(map(self._employs, gate.others)), PATIENCE / 2)
             gate.until(self._ended, PATIENCE)
         for actor in self._threads():
@@ -133,6 +130,10 @@ class serving:
         """Have its threads ended?  Those that have not are told to."""
         threads = self._threads()
         gate.end(*threads, gently=True)
+        if self._task is None and self._last_call is None and self.actor.selects():  # only a call wakes it
+            self._last_call = standard.socket(self.listener.family)
+            self._last_call.setblocking(False)
+            self._last_call.connect_ex((self.host, self.port))
         return not threads
 
     def _threads(self) -> list[Actor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import os
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -420,6 +421,17 @@ def test_the_end_comes_after_the_hanging_up() -> None:
     record.add(end)
     record.add(over := Call("client", caller, "close"))
     assert [event.call for event in record.ordered()] == [own, end, over]
+
+
+def test_the_end_comes_after_the_hanging_up_though_the_own_stream_is_ended() -> None:
+    """shutdown(SHUT_WR) ends what is sent; the end that is read then is still the other side's."""
+    record = Recording()
+    caller, made = connection(record)
+    own = Call("server", made, "shutdown", (socket.SHUT_WR,))
+    record.add(own)
+    end = receive(record, made, b"", "server")
+    record.add(over := Call("client", caller, "close"))
+    assert [event.call for event in record.ordered()] == [own, over, end]
 
 
 def test_threads_that_share_a_name() -> None:
