@@ -105,7 +105,7 @@ class serving:
         sockets = self.sockets()
         if self._loop is not None and self._task is not None:
             try:
-                self._loop.call_soon_threadsafe(self._task.cancel)
+                self._loop.call_soon_threadsafe(self._cancel)
             except RuntimeError:  # the loop has closed meanwhile
                 pass
             gate.until_gone(self.actor, limit=3 * PATIENCE)  # a loop that is ended by force leaves its tasks undone
@@ -125,6 +125,11 @@ class serving:
             recorded_socket.force_close(sock)
         if self._loop is not None:  # collected as garbage, a coroutine that swallows its end would run in any thread
             _unfinished.extend(asyncio.all_tasks(self._loop))
+
+    def _cancel(self) -> None:
+        # the tasks of its callers too: since Python 3.12 a server that ends waits for them
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
     def _ended(self) -> bool:
         """Have its threads ended?  Those that have not are told to."""

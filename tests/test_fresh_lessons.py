@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -20,8 +21,19 @@ def folder(tmp_path):
     return tmp_path
 
 
+@contextmanager
+def manager(folder):
+    """What JupyterLab asks for files; the database of its notary is closed at the end."""
+    it = FreshLessons(root_dir=str(folder))
+    try:
+        yield it
+    finally:
+        it.notary.store.close()
+
+
 def opened(folder, name):
-    return asyncio.run(FreshLessons(root_dir=str(folder)).get(name))
+    with manager(folder) as files:
+        return asyncio.run(files.get(name))
 
 
 @pytest.mark.parametrize("name", [lesson.name for lesson in LESSONS])
@@ -39,7 +51,8 @@ def test_what_a_learner_saved_stays(folder):
     model = opened(folder, name)
     code = next(c for c in model["content"]["cells"] if c["cell_type"] == "code")
     code["outputs"], code["execution_count"] = [nbformat.v4.new_output("stream", text="mine")], 7
-    asyncio.run(FreshLessons(root_dir=str(folder)).save(model, name))
+    with manager(folder) as files:
+        asyncio.run(files.save(model, name))
     again = next(c for c in opened(folder, name)["content"]["cells"] if c["cell_type"] == "code")
     assert again["outputs"][0]["text"] == "mine" and again["execution_count"] == 7
 
