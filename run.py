@@ -104,7 +104,7 @@ def test_line(arguments):
     line += ["--nbval-cell-timeout=30", "--nbval-sanitize-with=tests/sanitize.cfg"]
     paths = [word.partition("::")[0] for word in arguments]
     if not any(os.path.exists(os.path.join(ROOT, path)) for path in paths):
-        # Two files at a time, but each in one process: the cells of a notebook share a kernel.
+        # Four files at a time (most tests wait), but each in one process: the cells of a notebook share a kernel.
         line += ["-n", "4", "--dist=loadfile", "tests", "notebooks"]
     return line + arguments
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import inspect
 import linecache
 import re
 import socket
@@ -12,12 +13,13 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from helpers.gate import gate
+from helpers.waits import look_into
 
 KEPT = 200_000  #: characters of what a role has to say in one cell; of more the end is kept
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, in the order of roles
@@ -174,27 +176,29 @@ def shown_alone(error: BaseException, shell: Any) -> BaseException:
     return error
 
 
-def _frames_of(thread: int | None) -> Iterator[FrameType]:
-    """Where a thread is: its frames, from the inside out."""
-    frame: FrameType | None = sys._current_frames().get(thread or -1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 def line_of(thread: int | None) -> str:
     """The learner's line that a thread is in, as `line 2: time.sleep(60)`; empty if it is in none of theirs."""
-    for frame in _frames_of(thread):
-        if is_learners(frame.f_code.co_filename):
-            text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-            return f"line {frame.f_lineno}: {text}" if text else ""
+    for filename, number in look_into(thread, lambda frame: (frame.f_code.co_filename, frame.f_lineno)):
+        if is_learners(filename):
+            text = linecache.getline(filename, number).strip()
+            return f"line {number}: {text}" if text else ""
     return ""
 
 
 def sockets_of(thread: int | None) -> list[socket.socket]:
     """The sockets that a thread is at: those in the local variables of the functions that it is in."""
-    inside = [frame for frame in _frames_of(thread) if frame.f_locals is not frame.f_globals]
-    return [s for frame in inside for s in list(frame.f_locals.values()) if isinstance(s, socket.socket)]
+    return [s for values in look_into(thread, _locals) for s in values if isinstance(s, socket.socket)]
+
+
+def _locals(frame: FrameType) -> list[Any]:
+    """The values of a function's variables (those of a cell's own lines are the notebook's)."""
+    if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return []
+    variables = frame.f_locals
+    values = list(variables.values())
+    if sys.version_info < (3, 13):  # a copy, that would keep them alive
+        variables.clear()
+    return values
 
 
 # ---------------------------------------------------------------------- output

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.waits import GRACE, Wait, Wake, Watched, poll, raise_in
+from helpers.waits import GRACE, Wait, Wake, Watched, look_into, poll, raise_in
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
 __all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
@@ -79,8 +79,8 @@ class Actor:
 
     def selects(self) -> bool:
         """Is it an event loop that waits for its sockets?  (In a role that is something that the gate can't see.)"""
-        frame = None if self.takes_turns else sys._current_frames().get(self.thread or -1)
-        return frame is not None and frame.f_globals.get("__name__") == "selectors"
+        where = [] if self.takes_turns else look_into(self.thread, lambda frame: frame.f_globals.get("__name__"))
+        return where[:1] == ["selectors"]
 
 
 class Gate:

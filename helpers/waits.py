@@ -6,14 +6,20 @@ So a wait can be ended at once: closing a listener does not wake an `accept()` i
 from __future__ import annotations
 
 import ctypes
+import gc
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from types import FrameType
+from typing import Protocol, TypeVar
+
+Seen = TypeVar("Seen")
 
 GRACE = 0.5  #: seconds that the kernel may take to deliver what is certain to come (under load it is late at times)
+_looking = threading.RLock()
 POLLIN, POLLOUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
 
 
@@ -152,3 +158,23 @@ def raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
         )
+
+
+def look_into(thread: int | None, see: Callable[[FrameType], Seen]) -> list[Seen]:
+    """Where a thread is: what `see` says of each of its frames, from the inside out.
+
+    No garbage is collected meanwhile.  Python 3.11 does that in the middle of making a frame, or its `f_locals`, ready
+    to be looked at; a finalizer may then let the other thread go on and leave that frame, and Python crashes.
+    """
+    with _looking:
+        collects = gc.isenabled()
+        try:
+            gc.disable()
+            seen, frame = list[Seen](), sys._current_frames().get(thread or -1)
+            while frame is not None:
+                seen.append(see(frame))
+                frame = frame.f_back
+            return seen
+        finally:
+            if collects:
+                gc.enable()

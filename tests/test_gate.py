@@ -88,6 +88,41 @@ def test_a_wait_knows_its_time(monkeypatch):
     assert Wait("recv()", [], [], None).left() is None
 
 
+LOOK = """
+import gc, sys, threading, time
+from helpers.waits import look_into
+
+class Knot:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        time.sleep(0)  # another thread goes on, as when a socket is closed
+
+def deep(n):
+    return deep(n - 1) + 1 if n else 0
+
+def work():
+    while not over:
+        deep(30)
+
+over = False
+thread = threading.Thread(target=work)
+thread.start()
+sys.setswitchinterval(1e-6)
+gc.set_threshold(1)
+for _ in range(300):
+    places = look_into(thread.ident, lambda frame: (Knot(), frame.f_locals, frame.f_code.co_name)[-1])
+assert gc.isenabled() and places[-1] == "_bootstrap"
+over = True
+"""
+
+
+def test_looking_into_a_thread_while_there_is_garbage():
+    """Python 3.11 crashes where it collects garbage in the middle of this."""
+    subprocess.run([sys.executable, "-c", LOOK], check=True, timeout=60)
+
+
 # ---------------------------------------------------------------------- the baton
 
 

@@ -47,6 +47,7 @@ from helpers import recorder as recorder_module
 from helpers.gate import READY, Actor, gate
 from helpers.recorder import recorder
 from helpers.recording import Recording
+from helpers.waits import look_into
 
 LOCAL = ("127.0.0.1", 0)
 LINUX = sys.platform == "linux"
@@ -91,11 +92,10 @@ class Player:
 
     def until_it_stands_still(self) -> None:
         """Until Python has been at the same place of it for a while: it waits in the kernel."""
-        still, place = 0, None
+        still, place = 0, list[Any]()
         while still < 5:
             assert self.running(0.03)
-            frame = sys._current_frames().get(self._thread.ident or 0)
-            before, place = place, frame and (frame.f_code, frame.f_lasti)
+            before, place = place, look_into(self._thread.ident, lambda frame: (frame.f_code, frame.f_lasti))[:1]
             still = still + 1 if place == before else 0
 
     def join(self) -> Any:

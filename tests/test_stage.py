@@ -22,6 +22,7 @@ from timing import SOON, took
 import helpers
 from helpers import Stage, StillWaiting, callers, cells, gate, socket
 from helpers.gate import gate as the_gate
+from helpers.waits import look_into
 
 LISTEN = """
     listener = socket.create_server(("127.0.0.1", 0))
@@ -193,19 +194,24 @@ def test_what_is_left_behind_says_nothing_more_and_goes(cell, stage, hurry):
     assert [c.completed for c in stage._cells] == [False, True]
 
 
-SWALLOW = {"in a recorded call": "listener.accept()"}
+SWALLOW = {
+    "in a recorded call": "listener.accept()",
+    "in a computation": "while True: pass",
+    "in functions of its own": "while True: deep(30)",
+}
 
 
 @pytest.mark.parametrize("line", SWALLOW.values(), ids=SWALLOW)
 def test_who_swallows_what_ends_it_is_put_to_sleep(line, cell, stage, hurry, capsys):
     cell("server", LISTEN)
+    cell("server", "def deep(n):\n    return deep(n - 1) + 1 if n else 0")
     cell("server", f"while True:\n    try:\n        {line}\n    except BaseException: pass")
     role = stage._roles["server"]
     stage.stop("server")
 
     def calm() -> bool:
-        frame = sys._current_frames().get(role.actor.thread)
-        return not role.busy or frame is None or frame.f_code.co_name == "wait"
+        place = look_into(role.actor.thread, lambda frame: frame.f_code.co_name)
+        return not role.busy or not place or place[0] == "wait"
 
     until(calm)  # asleep (or done, where it was hit outside of its `try`): it takes no time any more
     capsys.readouterr()
