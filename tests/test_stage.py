@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import socket as standard
-import sys
 import threading
 import time
 import traceback
