@@ -205,7 +205,7 @@ FORGETS = "count = globals().get('count', 0) + 1\nprint(count)"
 
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """What chaos says of a folder of lessons, of which it must let pass the first."""
+    """What chaos says of a folder of lessons; it must let pass the first, also with its stage closed early (seed 5)."""
     folder = tmp_path_factory.mktemp("lessons")
     ignored = {name: ["nbval-ignore-output"] for name in ("c2", "c3", "c4")}
     paths = [lesson(folder, "01_fine", *FINE, **ignored), lesson(folder, "02_raises", *ERRORS)]
@@ -213,7 +213,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProce
     notebook = load(paths[-1])
     code_cells(notebook)[0].outputs = stream("1\n")
     save(paths[-1], notebook)
-    return command("chaos", "--orders=1", "--seed=3", *paths)
+    return command("chaos", "--orders=1", "--seed=5", *paths)
 
 
 def found(chaos: subprocess.CompletedProcess[str], name: str) -> list[str]:
@@ -223,7 +223,7 @@ def found(chaos: subprocess.CompletedProcess[str], name: str) -> list[str]:
 def test_chaos_lets_a_good_lesson_pass(chaos: subprocess.CompletedProcess[str]) -> None:
     assert not found(chaos, "01_fine")
     assert "01_fine, each cell twice: findings: 0" in chaos.stdout
-    assert "01_fine, random order, seed 3: findings: 0" in chaos.stdout
+    assert "01_fine, random order, seed 5: findings: 0" in chaos.stdout
 
 
 def test_chaos_allows_the_errors_of_a_wrong_order(chaos: subprocess.CompletedProcess[str]) -> None:
@@ -237,13 +237,13 @@ def test_chaos_allows_the_errors_of_a_wrong_order(chaos: subprocess.CompletedPro
         ("02_raises, each cell twice", "cell c2 raises an error that is not allowed, IndexError: pop from empty list"),
         ("02_raises, each cell twice", "cell c3 raises an error that is not allowed, StdinNotImplementedError"),
         ("02_raises, each cell twice", "cell c4 raises an error that shows a line of helpers/stage.py:2"),
-        ("02_raises, random order, seed 3", "cell c3 raises an error"),
+        ("02_raises, random order, seed 5", "cell c3 raises an error"),
         ("03_leaves, each cell twice", "the thread 'who stays' is left"),
         ("03_leaves, each cell twice", "a socket in LISTEN (127.0.0.1:"),
         ("03_leaves, each cell twice", "a socket in CLOSE_WAIT (127.0.0.1:"),
         ("03_leaves, each cell twice", "the process "),
         ("03_leaves, each cell twice", "cell c1, run from the top after that, gives stdout '3' for '1'"),
-        ("03_leaves, random order, seed 3", "cell c1, run from the top after that, gives stdout '2' for '1'"),
+        ("03_leaves, random order, seed 5", "cell c1, run from the top after that, gives stdout '2' for '1'"),
     ],
 )
 def test_chaos_finds(chaos: subprocess.CompletedProcess[str], name: str, says: str) -> None:

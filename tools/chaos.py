@@ -30,6 +30,7 @@ from nbformat import NotebookNode
 from tools.notebooks import ANSI, Kernel, Ran, code_cells, comparable, lessons, load, options, sanitizer
 
 ALLOWED = {"NameError", "OSError", "ValueError", "AttributeError", "StillWaiting"}  #: these and their subclasses
+REFUSALS = {"StillWaiting", "NoStage"}  #: a role's cell that was not begun: no line of it was run
 WORKERS = 2  #: lessons at a time; two runs of one lesson would write the same files
 #: Names of the threads that are not among those given.  One that is just ending gets a moment to do so.
 THREADS = (
@@ -161,7 +162,7 @@ def error_not_allowed(kernel: Kernel, ran: Ran) -> str:
     shown = ANSI.sub("", ran.error.traceback)
     if frame := re.search(r"^File .*?[/\\](helpers[/\\][^:\n]*\.py:\d+)", shown, re.M):
         return f"an error that shows a line of {frame[1]}, {said}"
-    if "Cell In[" not in shown and name != "StillWaiting":
+    if "Cell In[" not in shown and name not in REFUSALS:
         return f"an error that names no line of the lesson, {said}"
     return ""
 
