@@ -22,7 +22,6 @@ from helpers.gate import gate
 from helpers.waits import look_into
 
 KEPT = 200_000  #: characters of what a role has to say in one cell; of more the end is kept
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, in the order of roles
 
 
 @dataclass(eq=False)

@@ -14,9 +14,10 @@ import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import cycle, groupby
+from itertools import groupby
 from typing import Any
 
+from helpers.colours import colours_of
 from helpers.recording import Call, Endpoint, Event, Recording
 
 LIMIT, WIDEST = 200, 72  #: rows of a diagram, unless `last` says otherwise; columns of a row's words
@@ -25,8 +26,6 @@ EITHER = {"shutdown", "close", "setsockopt", "settimeout", "setblocking"}  # on 
 SAID = ("close", "end", socket.SO_LINGER)  # what changes how a stream ends
 DRAWN = {"socket", "select"} | CONNECTS | LISTENS | EITHER  # and send…, recv…
 OPTIONS = {"SOL_SOCKET": "SO_", "IPPROTO_TCP": "TCP_", "IPPROTO_IPV6": "IPV6_", "IPPROTO_IP": "IP_"}
-COLOURS = {"server": "#0072B2", "client": "#D55E00", "serving": "#0072B2"}  # Okabe and Ito's
-MORE_COLOURS = "#009E73", "#B0528E", "#8A6D00", "#56707F"  # after theirs, dark enough for the card
 UNIT, INK, CARD, EDGE = 9.1, "#1F2933", "#F6F8FA", "#9AA5B1"  # pixels of a column of the font; colours
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
 STROKES = {"connect": (5, "none"), "bytes": (2, "none"), "end": (3, "2 5"), "reset": (2, "9 5"), "wait": (11, "2 3")}
@@ -276,8 +275,7 @@ class Diagram:
     def svg(self) -> str:
         """The picture, described by the text form; it has no ids and no style sheet, so that many fit on one page."""
         at = {role: round(UNIT * x) + 16 for role, x in self._lifelines(stacked=True).items()}
-        spare, since, back, front = cycle(MORE_COLOURS), dict[str, int](), list[str](), list[str]()
-        colours = {role: COLOURS.get(role) or next(spare) for role in at}
+        since, back, front, colours = dict[str, int](), list[str](), list[str](), colours_of(at)
         y = top = 60 + 24 * len(self.above) if at else 12
         words = [(20, 32, text) for text in self.above]
         for row in self.rows:

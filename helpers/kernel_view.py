@@ -23,6 +23,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from helpers.colours import COLOURS, MORE_COLOURS
 from helpers.recording import Endpoint
 
 #: tcp(7)'s states in the order of the kernel's numbers, spelled as in netstat(8); its CLOSE is RFC 9293's CLOSED
@@ -35,7 +36,7 @@ PORT = re.compile(r"(?<=[\d\]]):(\d{1,5})$")
 COLUMNS = {"name": "name", "role": "role", "fd": "fd", "local": "local address", "peer": "peer address"}
 COLUMNS |= {"state": "state", "unread": "unread", "queue": "queue"}
 NUMBERS = {"fd", "unread"}
-COLOURS = {"server": "#0072B2", "client": "#D55E00", "kernel": "#999999", "outside": "#999999"}  # Okabe and Ito's
+KINDS = COLOURS | {"kernel": "#999999", "outside": "#999999"}  #: whose a row is, by colour; other roles are green
 SMALL = "font-size:13px;opacity:0.8;text-align:left;margin:0;padding:2px 6px"
 
 
@@ -211,7 +212,7 @@ def _cell(column: str, text: str, scope: str = "") -> str:
         return f'<th scope="{scope}" style="{style};font-weight:{weight}">{inner}</th>'
     if column == "role":
         square = "display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px"
-        inner = f'<span style="{square};background-color:{COLOURS.get(text, "#009E73")}"></span>{inner}'
+        inner = f'<span style="{square};background-color:{KINDS.get(text, MORE_COLOURS[0])}"></span>{inner}'
     elif column in {*NUMBERS, "local", "peer"}:
         style += ";font-family:monospace;font-family:var(--jp-code-font-family,monospace)"
         inner = PORT.sub(r':<b class="port">\1</b>', inner)

@@ -16,7 +16,6 @@ from typing import Any
 
 from helpers import take_home
 from helpers.cells import (
-    PALETTE,
     Block,
     Blocks,
     Cell,
@@ -27,6 +26,7 @@ from helpers.cells import (
     shown_alone,
     sockets_of,
 )
+from helpers.colours import colours_of
 from helpers.diagram import Diagram
 from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
@@ -67,7 +67,7 @@ class Stage:
         self._namespace = namespace
         self._told: set[str] = set()
         self._cells: list[Cell] = []
-        self._colours = {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(roles)}
+        self._colours = colours_of(roles)
         self.recording = recorder.recording = Recording()
         route_output()
         self._roles = {name: Role(name, self._shell, namespace) for name in roles}
