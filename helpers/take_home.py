@@ -31,17 +31,18 @@ RETURN_NONE = re.compile(  # methods that have nothing to show
 )
 ARGUMENTS = {
     "port": 'parser.add_argument("port", type=int, help="the server\'s port")',
-    "host": 'parser.add_argument("--host", default="127.0.0.1", help="the server\'s address (%(default)s)")',
+    "host": 'parser.add_argument("--host", default="127.0.0.1", help="its address (%(default)s)")',
 }
-DOC = '''"""The {role}: the lines of a notebook's %%{role} cells, in the order in which they ran.
+DOC = '''"""The {role}: a notebook's %%{role} cells, in the order in which they ran.
 
 {runs}
 {notes}"""
 
 '''
 NOTES = """
-With 0 for 5050 the system chooses a free number, and the server prints it.  Started again at once on the same number,
-the server may find "Address already in use" for a minute or two: the end of the last call is remembered that long
+With 0 for 5050 the system chooses a free number, and the server prints it.
+Started again at once on the same number, the server may find "Address already
+in use" for a minute or two: the end of the last call is remembered that long
 (TIME_WAIT).  Take another number then.
 """
 

@@ -84,13 +84,14 @@ def refusal(cells: dict[str, list[str]], **namespace: object) -> str:
 # ---------------------------------------------------------------------- the whole of it
 
 
-SERVER_PY = '''"""The server: the lines of a notebook's %%server cells, in the order in which they ran.
+SERVER_PY = '''"""The server: a notebook's %%server cells, in the order in which they ran.
 
     python3 server.py 5050
     python3 client.py 5050
 
-With 0 for 5050 the system chooses a free number, and the server prints it.  Started again at once on the same number,
-the server may find "Address already in use" for a minute or two: the end of the last call is remembered that long
+With 0 for 5050 the system chooses a free number, and the server prints it.
+Started again at once on the same number, the server may find "Address already
+in use" for a minute or two: the end of the last call is remembered that long
 (TIME_WAIT).  Take another number then.
 """
 
@@ -98,7 +99,7 @@ import argparse
 import socket
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--host", default="127.0.0.1", help="the server's address (%(default)s)")
+parser.add_argument("--host", default="127.0.0.1", help="its address (%(default)s)")
 parser.add_argument("port", type=int, help="the server's port")
 arguments = parser.parse_args()
 host, port = arguments.host, arguments.port
@@ -254,7 +255,7 @@ def test_a_script_says_how_it_is_run() -> None:
             in script
         )
     assert server("print(1)").startswith(
-        '"""The server: the lines of a notebook\'s %%server cells, in the order in which they ran.\n'
+        '"""The server: a notebook\'s %%server cells, in the order in which they ran.\n'
         '\n    python3 server.py\n"""\n\nprint(1)\n'
     )
 
@@ -723,7 +724,7 @@ def test_a_script_says_how_it_is_called(home: Path, start: Start) -> None:
     assert "the following arguments are required: port" in text
     status, text = rest_of(start(sys.executable, home / "client.py", "--help"))
     assert status == 0
-    assert "the server's address (127.0.0.1)" in text
+    assert "its address (127.0.0.1)" in text
 
 
 def test_the_script_of_the_server_answers_the_c_client(
