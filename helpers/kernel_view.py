@@ -83,10 +83,11 @@ def _pair(local: str, peer: str) -> tuple[str, str]:
 def parse_inet(text: str) -> list[SocketRow]:
     """The rows of /proc/net/tcp, tcp6, udp or udp6 (proc(5)): hexadecimal, addresses in this machine's byte order.
 
+    The kernel writes them a page at a time: where sockets come and go meanwhile, a row may come twice (or not at all).
     A listener's rx_queue is the length of its accept queue; else it is bytes.  A FIN counts as a byte of both queues
     and a SYN as one of tx_queue; they are no data, and taken off.
     """
-    rows = []
+    rows = dict[object, SocketRow]()
     for line in text.splitlines()[1:]:
         _, local, peer, code, queues, _, _, _, _, inode, *_ = line.split()
         state, (sent, received) = STATES[int(code, 16)], (int(part, 16) for part in queues.split(":"))
@@ -96,8 +97,8 @@ def parse_inet(text: str) -> list[SocketRow]:
         else:
             row.unacked = max(0, sent - (state in PASSING or state == "SYN_SENT"))
             row.unread = max(0, received - (state in {"CLOSE_WAIT", "LAST_ACK", "CLOSING"}))
-        rows.append(row)
-    return rows
+        rows[local, peer, inode] = row
+    return list(rows.values())
 
 
 def _unhex(text: str) -> str:
@@ -117,7 +118,7 @@ def parse_unix(text: str) -> list[SocketRow]:
 
 
 def proc_source(kinds: Collection[str], folder: str = "/proc/net") -> tuple[list[SocketRow], list[str]]:
-    """Linux: each table is read in one go."""
+    """Linux: the tables under /proc/net, each read from its beginning to its end."""
     texts = {kind: Path(folder, kind).read_text(encoding="utf-8", errors="replace") for kind in sorted(kinds)}
     return [row for kind in texts for row in (parse_unix if kind == "unix" else parse_inet)(texts[kind])], []
 
@@ -223,17 +224,23 @@ def look(
     ends: Iterable[Endpoint],
     names: Callable[[Endpoint], str] = lambda end: end.label,
     source: Source | None = None,
-    settle: float = 0.25,
+    settle: float = 0.5,
 ) -> SocketTable:
-    """The system's table of the sockets `ends`, called by `names`.  It looks again, for `settle` seconds at most, while
-    a socket is in a state that it only passes through (else the same cell would show now FIN_WAIT1, now FIN_WAIT2)."""
+    """The system's table of the sockets `ends`, called by `names`.
+
+    It looks until it sees the same twice, for `settle` seconds at most: no system's table is of one instant.  And it
+    looks again while a socket is in a state that it only passes through, now FIN_WAIT1, now FIN_WAIT2.
+    """
     ends, source = list(ends), source or (proc_source if sys.platform == "linux" else psutil_source)
-    until = time.monotonic() + settle
+    until, before = time.monotonic() + settle, ""
     while True:
         table = _snapshot(ends, names, source)
-        if time.monotonic() >= until or not any(row.state in PASSING for row in table.rows):
+        passing, now = any(row.state in PASSING for row in table.rows), str(table)
+        if time.monotonic() >= until or (now == before and not passing):
             return table
-        time.sleep(0.01)
+        if before:
+            time.sleep(0.01)
+        before = now
 
 
 def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: Source) -> SocketTable:
