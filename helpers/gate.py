@@ -155,7 +155,7 @@ class Gate:
 
     def enter(self) -> Actor:
         """Called at the start of each recorded call: ends who is ended, and gives the baton back to who lost it."""
-        actor = self.current()
+        actor = getattr(self._here, "actor", None) or self.current()
         actor.calls += 1
         if actor.timed_out < actor.calls - 1:
             actor.timeouts = 0
