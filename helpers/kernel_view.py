@@ -224,7 +224,7 @@ def look(
     ends: Iterable[Endpoint],
     names: Callable[[Endpoint], str] = lambda end: end.label,
     source: Source | None = None,
-    settle: float = 0.5,
+    settle: float = 1.0,
 ) -> SocketTable:
     """The system's table of the sockets `ends`, called by `names`.
 

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from textwrap import dedent
 
 import pytest
+from hypothesis import settings
 
 from helpers import Stage, select, socket
+
+settings.register_profile("course", deadline=None)  # how fast an example is, is no test here
+settings.load_profile("course")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

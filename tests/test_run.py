@@ -92,7 +92,7 @@ class Course:
             line = [sys.executable, "-c", text + "runpy.run_path(sys.argv[0], run_name='__main__')"]
         return subprocess.run(
             line, cwd=self.home, env=self.environment(**environment), stdin=subprocess.DEVNULL,
-            capture_output=True, encoding="utf-8", timeout=60,
+            capture_output=True, encoding="utf-8", timeout=300,
         )  # fmt: skip
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
