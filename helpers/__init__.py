@@ -3,6 +3,7 @@
 from helpers import callers
 from helpers import recorded_select as select
 from helpers import recorded_socket as socket
+from helpers.claims import Claims, Errors
 from helpers.machine import check_machine, optional_programs
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
@@ -10,6 +11,8 @@ from helpers.serving import serving
 from helpers.stage import NoStage, Stage, StillWaiting, ask_for_a_stage
 
 __all__ = [
+    "Claims",
+    "Errors",
     "NoStage",
     "Program",
     "Stage",

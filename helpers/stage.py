@@ -30,9 +30,11 @@ from helpers.colours import colours_of
 from helpers.diagram import Diagram
 from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
+from helpers.queue_view import QueueView, look_in_line
 from helpers.recorded_socket import force_close, recorder, socket
 from helpers.recording import Call, Recording
 from helpers.roles import Front, Role
+from helpers.tcp_states import States
 from helpers.waits import cut
 
 
@@ -297,6 +299,14 @@ class Stage:
         """The operating system's own table of this lesson's sockets: both ends, state, and what waits in them."""
         self._learn_names()
         return look(self.recording.ends)
+
+    def queue(self) -> QueueView:
+        """Who waits in line before each listener, who still knocks, and who was accepted, as the system tells it."""
+        return look_in_line(self.recording, self._learn_names)
+
+    def states(self) -> States:
+        """The TCP state diagram, lit where this lesson's sockets are at this moment."""
+        return States(self.sockets().rows)
 
     def take_home(self, folder: str | Path = ".") -> None:
         """Write `server.py` and `client.py`: each role's completed cells, in order, as a script that runs by itself."""

@@ -11,7 +11,7 @@ import symtable
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, wraps
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,7 +20,18 @@ from xml.etree import ElementTree
 from nbformat import NotebookNode
 from nbformat.v4 import reads
 
-from tools.notebooks import MARK, METADATA, WIDGET_VIEW, code_cells, navigation, options, text_of, texts, traces
+from tools.notebooks import (
+    MARK,
+    METADATA,
+    WIDGET_VIEW,
+    code_cells,
+    is_appendix,
+    navigation,
+    options,
+    text_of,
+    texts,
+    traces,
+)
 from tools.refresh import looks_random
 
 Rule = Callable[["Lesson"], Iterator[str]]
@@ -40,10 +51,12 @@ class Size:
     code: tuple[int, int] = (12, 28)
     words: tuple[int, int] = (900, 1400)
     predictions: int = 4
+    lines: int = 4  #: the median of a code cell, at most
 
 
 SIZE, SIZE_OF_00 = Size(), Size((12, 34), (5, 16), (500, 1000), 1)
-LINES_MEDIAN, LINES_MOST = 4, 20  # of a code cell
+SIZE_OF_APPENDIX = Size((20, 100), (8, 50), (500, 2600), 0, 9)  # each experiment ends with what it is to show
+LINES_MOST = 20  # of a code cell
 WORDS_OF_PROSE, WORDS_OF_LIST = 80, 120  # in a markdown cell; code in it is not counted
 
 
@@ -76,8 +89,13 @@ class Lesson:
         return self.path.name.startswith("00_")
 
     @property
+    def is_appendix(self) -> bool:
+        """Is it one to look things up in, which teaches nothing new and asks nothing?"""
+        return is_appendix(self.path)
+
+    @property
     def size(self) -> Size:
-        return SIZE_OF_00 if self.is_first else SIZE
+        return SIZE_OF_00 if self.is_first else SIZE_OF_APPENDIX if self.is_appendix else SIZE
 
     @cached_property
     def headings(self) -> list[tuple[int, str]]:
@@ -126,6 +144,16 @@ def rule(function: Rule) -> Rule:
     """Puts a function among the RULES."""
     RULES.append(function)
     return function
+
+
+def rule_of_lessons(function: Rule) -> Rule:
+    """A rule that an appendix need not keep: it has no objectives, no exercises and no recap."""
+
+    @wraps(function)
+    def kept(lesson: Lesson) -> Iterator[str]:
+        return iter(()) if lesson.is_appendix else function(lesson)
+
+    return rule(kept)
 
 
 def prose(markdown: str) -> str:
@@ -194,7 +222,7 @@ def headings_skip_no_level(lesson: Lesson) -> Iterator[str]:
         above = level
 
 
-@rule
+@rule_of_lessons
 def sections_are_there_in_order(lesson: Lesson) -> Iterator[str]:
     wanted = [OBJECTIVES, *([] if lesson.is_first else [EXERCISES]), RECAP, MISUNDERSTANDINGS, READING]
     there = [text for level, text in lesson.headings if level == 2]
@@ -206,7 +234,7 @@ def sections_are_there_in_order(lesson: Lesson) -> Iterator[str]:
         yield f"the sections are not in the order {', '.join(wanted)}, the first and the last at the ends"
 
 
-@rule
+@rule_of_lessons
 def objectives_are_verbs(lesson: Lesson) -> Iterator[str]:
     items = lesson.items(OBJECTIVES)
     if not 3 <= len(items) <= 5:
@@ -222,14 +250,14 @@ def objectives_are_verbs(lesson: Lesson) -> Iterator[str]:
         yield f"{OBJECTIVES}: it does not say what one should know"
 
 
-@rule
+@rule_of_lessons
 def recap_answers_the_objectives(lesson: Lesson) -> Iterator[str]:
     promised, kept = len(lesson.items(OBJECTIVES)), len(lesson.items(RECAP))
     if promised != kept:
         yield f"{RECAP}: {kept} items for {promised} objectives"
 
 
-@rule
+@rule_of_lessons
 def misunderstandings_are_two_or_three(lesson: Lesson) -> Iterator[str]:
     if (count := len(lesson.items(MISUNDERSTANDINGS))) not in (2, 3):
         yield f"{MISUNDERSTANDINGS}: {count} items, not 2 or 3"
@@ -264,8 +292,8 @@ def size_is_a_lessons(lesson: Lesson) -> Iterator[str]:
 @rule
 def code_cells_are_short(lesson: Lesson) -> Iterator[str]:
     lines = {cell.id: sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in lesson.code}
-    if lines and statistics.median(lines.values()) > LINES_MEDIAN:
-        yield f"the median of a code cell is {statistics.median(lines.values()):g} lines, not {LINES_MEDIAN} at most"
+    if lines and statistics.median(lines.values()) > lesson.size.lines:
+        yield f"the median of a code cell is {statistics.median(lines.values()):g} lines, {lesson.size.lines} at most"
     for name, count in lines.items():
         if not 0 < count <= LINES_MOST:
             yield f"{name}: {count} lines of code, not 1 to {LINES_MOST}"
@@ -299,6 +327,14 @@ def links(cell: NotebookNode) -> Iterator[tuple[bool, str, str]]:
     yield from ((False, "", target) for target in bare)
 
 
+def anchors(lesson: Lesson) -> set[str]:
+    """What a link may have after its `#`: the headings, as JupyterLab names them."""
+    return {text.replace(" ", "-") for _, text in lesson.headings}
+
+
+_read = cache(Lesson.read)
+
+
 @rule
 def pictures_are_described(lesson: Lesson) -> Iterator[str]:
     for cell in lesson.markdown:
@@ -311,18 +347,20 @@ def pictures_are_described(lesson: Lesson) -> Iterator[str]:
 
 @rule
 def links_lead_somewhere(lesson: Lesson) -> Iterator[str]:
-    anchors = {text.replace(" ", "-") for _, text in lesson.headings}
     for cell in lesson.markdown:
         for picture, _, target in links(cell):
             parts = urlsplit(target)
+            there = lesson.path.parent / unquote(parts.path)
             if parts.scheme in ("http", "https"):
                 if picture or parts.hostname not in LINKS_MAY_LEAD_TO:
                     yield f"{cell.id}: {target} is not a place that lessons link to ({', '.join(LINKS_MAY_LEAD_TO)})"
             elif parts.scheme or parts.path.startswith("/"):
                 yield f"{cell.id}: {target} is not a relative link"
-            elif parts.path and not (lesson.path.parent / unquote(parts.path)).exists():
+            elif parts.path and not there.exists():
                 yield f"{cell.id}: {target} is not there"
-            elif not parts.path and unquote(parts.fragment) not in anchors:
+            elif parts.path and not (parts.fragment and there.suffix == ".ipynb"):
+                pass
+            elif unquote(parts.fragment) not in anchors(lesson if not parts.path else _read(there)):
                 yield f"{cell.id}: no heading is {target}"
 
 
@@ -332,6 +370,8 @@ def links_lead_somewhere(lesson: Lesson) -> Iterator[str]:
 @rule
 def first_code_cell_sets_the_stage(lesson: Lesson) -> Iterator[str]:
     sources = [cell.source for cell in lesson.code] or [""]
+    if lesson.is_appendix and not any(re.search(r"^%%(server|client)\b|\bstage\.", source) for source in sources):
+        return  # it has no roles
     if not re.match(r"from helpers import [^\n]*\bStage\b", sources[0]):
         yield "the first code cell does not begin with `from helpers import …`, Stage among it"
     before = sources if lesson.is_first else sources[:1]

@@ -30,9 +30,12 @@ def test_lesson_keeps(broken: Rule, path: Path) -> None:
 
 def test_lessons_are_numbered() -> None:
     names = [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
-    assert names
-    for number, name in enumerate(names):
-        assert re.fullmatch(rf"{number:02}_[a-z0-9]+(_[a-z0-9]+)*\.ipynb", name)
+    numbered, appendices = ([name for name in names if name.startswith("a") is which] for which in (False, True))
+    assert numbered
+    expected = [f"{number:02}" for number in range(len(numbered))]
+    expected += [f"a{number}" for number in range(1, len(appendices) + 1)]
+    for number, name in zip(expected, numbered + appendices, strict=True):
+        assert re.fullmatch(rf"{number}_[a-z0-9]+(_[a-z0-9]+)*\.ipynb", name)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("figures/*.svg")), ids=lambda path: path.name)

@@ -39,11 +39,11 @@ METADATA = {
 
 
 def lessons(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """The lessons in order, or those that are named: `01`, `01_make`, `make_a_call` or a path.
+    """The lessons in order and the appendices after them, or those that are named: `01`, `a1_the`, `make_a_call`, path.
 
     LookupError: no lesson, or more than one, goes by that name.
     """
-    every = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    every = [*sorted(folder.glob("[0-9][0-9]_*.ipynb")), *sorted(folder.glob("a[0-9]_*.ipynb"))]
     found: list[Path] = []
     for name in names:
         if name.endswith(".ipynb") and os.path.isfile(name):
@@ -57,6 +57,11 @@ def lessons(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
             raise LookupError(f"{'no' if not fits else 'more than one'} lesson is named {name!r}: there is {there}")
         found += fits
     return list(dict.fromkeys(found)) or every
+
+
+def is_appendix(path: Path) -> bool:
+    """Is it one of those that come after the lessons (`a1_…`), to look things up in?"""
+    return bool(re.match(r"a\d_", path.name))
 
 
 def load(path: Path) -> NotebookNode:
@@ -96,9 +101,11 @@ MARK = "<!-- navigation -->"
 
 
 def title(path: Path) -> str:
-    """`01_make_a_call.ipynb` is called `01 Make a call`."""
+    """`01_make_a_call.ipynb` is called `01 Make a call`; an appendix has commas too, by its own heading."""
     words = path.stem[3:].replace("_", " ")
-    return f"{path.stem[:2]} {words[:1].upper()}{words[1:]}"
+    if is_appendix(path) and (cells := load(path).get("cells")) and (heading := re.match(r"# (.+)", cells[0].source)):
+        words = heading[1]
+    return f"{path.stem[:2].upper()} {words[:1].upper()}{words[1:]}"
 
 
 def navigation(path: Path) -> str:

@@ -1,0 +1,320 @@
+"""Lesson 06: hang up politely, and find the leak in a server."""
+
+from __future__ import annotations
+
+import select
+import socket as standard
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from helpers import recorded_socket as socket
+from helpers.exercises.exercise import Exercise, NotYet, returned
+from helpers.exercises.peers import PATIENCE, Callers, Line, Script
+from helpers.exercises.trial import Trial
+
+# ---------------------------------------------------------------------- 6a
+
+
+def close_politely(connection, timeout=2.0):
+    """Say that you are done, hear the other side out for at most timeout seconds, then close."""
+    deadline = time.monotonic() + timeout
+    heard = b""
+    with connection:
+        try:
+            connection.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                connection.settimeout(left)
+                piece = connection.recv(4096)
+                if not piece:
+                    break
+                heard += piece
+        except OSError:  # a reset, or nothing more in time
+            pass
+    return heard
+
+
+class _Farewell:
+    """A call that stands, the answer on trial at one end of it, and a script at the other."""
+
+    def __init__(self, answer: Callable[..., Any], case: str, script: Callable[[Line, Trial], Any], *more: Any,
+                 first: bool = False) -> None:  # fmt: skip
+        self.case = case
+        begun = threading.Event()
+
+        def play(line: Line) -> None:
+            if begun.wait(PATIENCE):
+                script(line, self.trial)
+
+        with standard.create_server(("127.0.0.1", 0)) as listener, Callers(listener.getsockname(), play) as callers:
+            connection = socket.socket(fileno=listener.accept()[0].detach())
+            self.trial = Trial(answer, connection, *more)
+            if first:  # the script plays before the answer begins
+                begun.set()
+                callers.finish()
+                select.select([connection], [], [], PATIENCE)
+            with self.trial as trial:
+                begun.set()
+                trial.wait()
+                self.closed = connection.fileno() < 0
+                connection.close()  # whoever still listens is not kept waiting
+            callers.finish()
+            self.line = callers.lines[0]
+        done = [e.call for e in trial.recording.events if not e.waits and e.call.role == trial.actor.name]
+        self.ways = [call.args[0] for call in done if call.name == "shutdown" and call.args and call.error is None]
+
+    def heard(self, wanted: bytes | None) -> bytes:
+        """What the answer returned, if it did its duty: it closed, and returned bytes."""
+        if self.trial.error is not None and not self.trial.hung and not self.closed:
+            raise NotYet(
+                f"{self.case}: your function raised {self.trial.raised()}, and the connection stayed open. Close it on "
+                "every way out: `with`, or `finally`."
+            )
+        got = returned(self.trial, self.case)
+        if not self.closed:
+            raise NotYet(f"{self.case}: your function returned, and the connection is still open. close() comes last.")
+        if got is None:
+            raise NotYet(f"{self.case}: your function returned None. Return what still came, b'' if nothing did.")
+        if not isinstance(got, bytes):
+            raise NotYet(f"{self.case}: your function returned {type(got).__name__}. Return the bytes as they came.")
+        if wanted is not None and got != wanted:
+            raise NotYet(f"{self.case}: your function returned {_short(got)}, and {_short(wanted)} came.")
+        return got
+
+
+def _short(data: bytes) -> str:
+    return repr(data) if len(data) <= 24 else f"{len(data):,} bytes"
+
+
+def _judge_politely(answer: Callable[..., Any]) -> None:
+    _thanked(answer, "The other side says thanks when it has read your end of stream", b"thanks")
+    _thanked(answer, "The other side has 200,000 bytes more to say", b"goodbye " * 25_000)
+    _nothing_more(answer)
+    _silent(answer)
+    _chatters(answer)
+    _resets(answer)
+
+
+def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
+    def script(line: Line, trial: Trial) -> None:
+        line.hear_all()
+        trial.rest()  # it speaks only when the function listens, or is done
+        line.say(words)
+
+    tried = _Farewell(answer, case, script)
+    if any(way != standard.SHUT_WR for way in tried.ways):
+        raise NotYet(
+            f"{case}: your function ended both directions, and could not hear the answer. Only the sending ends: "
+            "shutdown(socket.SHUT_WR)."
+        )
+    early = not tried.ways
+    if early and tried.trial.result in (None, b"") and not tried.trial.error:
+        listened = any(event.call.name.startswith("recv") for event in tried.trial.recording.events)
+        if tried.trial.hung or listened:
+            raise NotYet(
+                f"{case}: you listened, and it waited for the end of your stream, which never came: say first that you "
+                "are done, shutdown(socket.SHUT_WR)."
+            )
+        raise NotYet(
+            f"{case}: your function closed without listening, and {_short(words)} came to a closed socket. That is a "
+            "reset, and lost words: shutdown(socket.SHUT_WR), then recv, then close()."
+        )
+    got = tried.heard(None)
+    if got != words and words.startswith(got):
+        raise NotYet(
+            f"{case}: your function returned {_short(got)} of {_short(words)}. It stopped before the end of the stream: "
+            "recv until it gives b''."
+        )
+    tried.heard(words)
+    if early:
+        raise NotYet(f"{case}: it never read the end of your stream before you closed: shutdown(socket.SHUT_WR) first.")
+
+
+def _nothing_more(answer: Callable[..., Any]) -> None:
+    _Farewell(answer, "The other side hangs up as soon as you do", lambda line, trial: line.hear_all()).heard(b"")
+
+
+def _silent(answer: Callable[..., Any]) -> None:
+    case = "The other side says nothing and never hangs up (timeout=0.2)"
+    tried = _Farewell(answer, case, _holds_on, 0.2)
+    if tried.trial.hung:
+        raise NotYet(f"{case}: {tried.trial.hung}. Give recv a limit: connection.settimeout(...).")
+    if isinstance(tried.trial.error, TimeoutError):
+        raise NotYet(f"{case}: your function raised {tried.trial.raised()}. Time is up: close, and return what came.")
+    tried.heard(b"")
+
+
+def _holds_on(line: Line, trial: Trial) -> None:
+    trial._ended.wait(PATIENCE)
+
+
+def _chatters(answer: Callable[..., Any]) -> None:
+    case = "The other side says a byte every 20 ms and never ends (timeout=0.4)"
+
+    def script(line: Line, trial: Trial) -> None:
+        while not trial._ended.wait(0.02):
+            line.say(b".")
+
+    tried = _Farewell(answer, case, script, 0.4)
+    if tried.trial.hung:
+        raise NotYet(
+            f"{case}: {tried.trial.hung}. The timeout is for all of it together, not for each recv(): note the deadline "
+            "at the start."
+        )
+    got = tried.heard(None)
+    if not got or got.strip(b"."):
+        raise NotYet(f"{case}: your function returned {_short(got)}. When time is up, return what came until then.")
+
+
+def _resets(answer: Callable[..., Any]) -> None:
+    def says_bye(line: Line, trial: Trial) -> None:
+        line.hear_all()
+        line.say(b"bye")
+        line.hang_up_rudely()
+
+    def is_gone(line: Line, trial: Trial) -> None:
+        line.hang_up_rudely()
+
+    for case, script, first, wanted in (
+        ("The other side says bye, then resets the call", says_bye, False, b"bye"),
+        ("The other side has reset the call before you hang up", is_gone, True, b""),
+    ):
+        tried = _Farewell(answer, case, script, first=first)
+        if isinstance(tried.trial.error, OSError):
+            raise NotYet(
+                f"{case}: your function raised {tried.trial.raised()}. The call is over, and that is what you wanted: "
+                "close, and return what came before."
+            )
+        tried.heard(wanted)
+
+
+exercise_6a = Exercise(
+    "exercise_6a",
+    _judge_politely,
+    close_politely,
+    "Nothing lost, nobody kept waiting for ever, and closed on every way out.",
+    "three steps: shutdown(socket.SHUT_WR), recv until b'' (or until time is up), close()",
+    "note the deadline once: deadline = time.monotonic() + timeout; before each recv, "
+    "connection.settimeout(what is left), as long as something is left",
+    "a reset, a time-out and a shutdown of a dead call are all OSError; `with connection:` closes on every way out",
+)
+
+
+# ---------------------------------------------------------------------- 6b
+
+
+def find_the_leak(listener):
+    """Double each caller's number until one says b"quit"; return how many were answered."""
+    answered = 0
+    while True:
+        transfer, caller = listener.accept()
+        with transfer:  # closed on every way out
+            try:
+                message = transfer.recv(255)
+                if message == b"quit":
+                    return answered
+                if message:
+                    transfer.sendall(b"%d" % (2 * int(message)))
+                    answered += 1
+            except ValueError:
+                transfer.sendall(b"not a number")
+            except ConnectionError:
+                pass
+
+
+def _given() -> Callable[..., Any]:
+    """The server as it stands in the notebook, leaks and all."""
+
+    def find_the_leak(listener):
+        answered, guests = 0, []
+        while True:
+            transfer, caller = listener.accept()
+            guests.append(transfer)
+            try:
+                message = transfer.recv(255)
+                if message == b"quit":
+                    return answered
+                if message:
+                    transfer.sendall(b"%d" % (2 * int(message)))
+                    answered += 1
+                    transfer.close()
+            except ValueError:
+                transfer.sendall(b"not a number")
+            except ConnectionError:
+                continue
+
+    return find_the_leak
+
+
+def _asks(text: bytes, reply: bytes) -> Script:
+    def script(line: Line) -> None:
+        line.say(text)
+        line.hear(len(reply))
+
+    return script
+
+
+def _hangs_up(line: Line) -> None:
+    line.hang_up()
+
+
+QUIT = _asks(b"quit", b"x")  # hears nothing but the end of the stream
+ASKS = _asks(b"21", b"42"), b"42"
+SILENT = _hangs_up, b""
+CONFUSED = _asks(b"hello", b"not a number"), b"not a number"
+RUDE = Line.hang_up_rudely, b""
+
+
+def _judge_leak(answer: Callable[..., Any]) -> None:
+    for case, scripts, answered in (
+        ("A caller with a number", [ASKS], 1),
+        ("A caller who hangs up without a word", [SILENT], 0),
+        ("A caller who says b'hello', which is no number", [CONFUSED], 0),
+        ("A caller who resets the call", [RUDE], 0),
+        ("A caller who says b'quit'", [], 0),
+        ("Twelve callers, of all kinds", [ASKS, SILENT, CONFUSED, RUDE] * 3, 3),
+    ):
+        _serves(answer, case, scripts, answered)
+
+
+def _serves(answer: Callable[..., Any], case: str, scripts: list[tuple[Script, bytes]], answered: int) -> None:
+    with standard.create_server(("127.0.0.1", 0)) as bare:
+        listener = socket.socket(fileno=bare.detach())
+    with listener, Callers(listener.getsockname(), *(script for script, _ in scripts), QUIT) as callers:
+        with Trial(answer, listener) as trial:
+            trial.wait()
+            closed_listener = listener.fileno() < 0
+        listener.close()  # whoever still waits in line learns that nobody will come
+        callers.finish()
+    if isinstance(trial.error, ConnectionError) and not trial.hung:
+        raise NotYet(f"{case}: your server ended with {trial.raised()}. That caller is lost; the next one is not.")
+    if isinstance(trial.error, ValueError):
+        raise NotYet(f"{case}: your server ended with {trial.raised()}. Tell that caller b'not a number', and go on.")
+    if closed_listener:
+        raise NotYet(f"{case}: your server closed the listener. It belongs to who made it: close the transfer sockets.")
+    got = returned(trial, case)
+    for line, (_, reply) in zip(callers.lines, scripts, strict=False):
+        if line.heard != reply and reply:
+            raise NotYet(f"{case}: it heard {line.heard!r}, and was to hear {reply!r}, as before the mending.")
+    if left := len(trial.unclosed()):
+        served = len(scripts) + 1
+        raise NotYet(
+            f"{case}{', then one who quits' if scripts else ''}: of {served} transfer sockets {left} "
+            f"{'was' if left == 1 else 'were'} never closed. Follow that caller's way through your code: which line "
+            "closes its socket?"
+        )
+    if got != answered:
+        raise NotYet(f"{case}: {answered} callers got a number, and your server returned {got!r}.")
+
+
+exercise_6b = Exercise(
+    "exercise_6b",
+    _judge_leak,
+    find_the_leak,
+    "Thirteen calls, thirteen closed sockets, whatever the callers did.",
+    "four kinds of callers pass through this code; only one of them ever reaches transfer.close()",
+    "a close() at each of the ways out works until somebody adds another way; one place for all is better",
+    "`with transfer:` right after accept() closes on every way out: return, continue and errors, too",
+    given=_given(),
+)
