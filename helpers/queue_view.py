@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from helpers.diagram import CARD, COLOURS, EDGE, FONT, INK
+from helpers.colours import COLOURS
+from helpers.diagram import CARD, EDGE, FONT, INK
 from helpers.kernel_view import SocketRow, Source, look, proc_source, psutil_source
 from helpers.recording import Endpoint, Recording
 

@@ -14,7 +14,8 @@ from html import escape
 from typing import Any
 
 from helpers.diagram import CARD, EDGE, FONT, INK
-from helpers.kernel_view import COLOURS, SocketRow
+from helpers.colours import COLOURS
+from helpers.kernel_view import SocketRow
 
 LEFT, MIDDLE, RIGHT = 144, 500, 856  #: the centres of the columns
 TOP, STEP = 54, 110  #: the centre of the first row, and how far it is to the next
