@@ -110,6 +110,9 @@ class Exercise:
                 "not tried yet",
                 f"Write the body of {wanted} in place of the three dots, then run the cell again.",
             )
+        if inspect.iscoroutinefunction(answer) or inspect.isgeneratorfunction(answer):
+            said = f"{wanted} is called as a plain function: write def, without async and without yield."
+            return Outcome(self.name, "not yet", said)
         try:
             self._judge(answer)
         except NotYet as problem:
