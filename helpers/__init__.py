@@ -5,10 +5,11 @@ from helpers import recorded_select as select
 from helpers import recorded_socket as socket
 from helpers.claims import Claims, Errors
 from helpers.machine import check_machine, optional_programs
+from helpers.notebook import NoStage, ask_for_a_stage
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
 from helpers.serving import serving
-from helpers.stage import NoStage, Stage, StillWaiting, ask_for_a_stage
+from helpers.stage import Stage, StillWaiting
 
 __all__ = [
     "Claims",

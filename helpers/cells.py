@@ -142,7 +142,7 @@ def hide_helpers(shell: Any) -> None:
             link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
         shell.showtraceback((kind, error, error.__traceback__), tb_offset=tb_offset)
 
-    shell.set_custom_exc((Exception,), show)
+    shell.set_custom_exc((Exception, KeyboardInterrupt), show)
 
 
 def _is_not_ours(frame: FrameType) -> bool:
@@ -297,6 +297,8 @@ def value_shown(value: Any, shell: Any, log: Log) -> None:
     """A cell's last value, put into the log as the notebook would show it."""
     if value is None:
         return
+    if type(value).__name__.endswith("ExitAutocall"):  # `exit`, which IPython calls at the end of a cell
+        value()
     data, metadata = shell.display_formatter.format(value) if shell is not None else ({"text/plain": repr(value)}, {})
     if not data:  # it displayed itself
         return

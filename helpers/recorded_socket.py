@@ -373,6 +373,8 @@ def _here(function: Any) -> Any:
     return ours
 
 
+gate.at_new_stage.append(lambda: _standard.setdefaulttimeout(None))
+
 create_connection = _here(_standard.create_connection)
 create_server = _here(_standard.create_server)
 fromfd = _here(_standard.fromfd)

@@ -25,6 +25,7 @@ class Role:
         self.actor = Actor(name, takes_turns=True, ending=Ended)
         self.actor.log, self.actor.keeps_log = Log(), True
         self.cell: Cell | None = None
+        self.told = 0  # how many calls it had made when a cell last wrote what it does
         self.asks: tuple[str, queue.SimpleQueue[Any]] | None = None  # an input() that a cell in front shall answer
         self._cells: queue.SimpleQueue[Cell | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -34,6 +35,13 @@ class Role:
     def busy(self) -> bool:
         """Has it a cell that has not ended?"""
         return self.cell is not None and not self.cell.done
+
+    @property
+    def news(self) -> bool:
+        """Has it gone on to another call, or failed, since a cell last wrote what it does?"""
+        cell = self.cell
+        failed = cell is not None and cell.error is not None and not cell.raised and not cell.told
+        return failed or (self.busy and self.actor.calls != self.told)
 
     def start(self, cell: Cell) -> None:
         """Its thread runs `cell` as soon as it gets the baton."""
@@ -52,7 +60,8 @@ class Role:
         if self.actor.lost:
             return
         if isinstance(problem, SystemExit):
-            self.actor.log.append("sys.exit() ended this cell; the role and the kernel live on\n")
+            words = f"{problem.code}\n" if isinstance(problem.code, str) else ""
+            self.actor.log.append(f"{words}sys.exit() ended this cell; the role and the kernel live on\n")
             cell.raised = True
         cell.error = problem and learners_only(problem)
         cell.done = True

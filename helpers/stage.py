@@ -30,6 +30,7 @@ from helpers.colours import colours_of
 from helpers.diagram import Diagram
 from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
+from helpers.notebook import ask_for_a_stage, current_shell, prepare_shell
 from helpers.queue_view import QueueView, look_in_line
 from helpers.recorded_socket import force_close, recorder, socket
 from helpers.recording import Call, Recording
@@ -53,7 +54,7 @@ class Stage:
 
     def __init__(self, *roles: str, namespace: dict[str, Any] | None = None) -> None:
         _refuse_in_a_role("Stage(...)")
-        self._shell = _shell()
+        self._shell = current_shell()
         for name in roles:
             if not name.isidentifier() or roles.count(name) > 1:
                 raise ValueError(f"{name!r} can't name a role: it needs a name like a variable's, once")
@@ -178,6 +179,8 @@ class Stage:
         roles = {role.actor: role for role in self._roles.values()}
         for actor in gate.speakers:
             status = self._status(roles[actor]) if actor in roles else ""
+            if actor in roles:
+                roles[actor].told = actor.calls
             text, rich = actor.log.drain()
             if text or status:
                 blocks.append(Block(actor.name, text, status))
@@ -316,9 +319,8 @@ class Stage:
                 programs[cell.role][cell.id] = cell.source
         cells = {name: list(dict.fromkeys(program.values())) for name, program in programs.items()}
         scripts = take_home.scripts(cells, self._namespace)
-        take_home.write(scripts, Path(folder))
-        for name in scripts:
-            print(f"wrote {name}")
+        for name, kept in take_home.write(scripts, Path(folder)).items():
+            print(f"wrote {name}{f', and kept as {kept} what you had there' if kept else ''}")
 
     def _learn_names(self) -> None:
         for name, value in list(self._namespace.items()):
@@ -334,6 +336,7 @@ class Stage:
 
     def _offer_cells(self) -> None:
         hide_helpers(self._shell)
+        prepare_shell(self._shell)
         for name in self._roles:
             self._shell.register_magic_function(self._cell_command(name), "cell", name)
         self._shell.events.register("post_run_cell", self._after_any_cell)
@@ -347,7 +350,8 @@ class Stage:
     def _cell_command(self, name: str) -> Callable[[str, str], None]:
         def command(line: str, cell: str) -> None:
             if line.strip() not in ("", "--aside"):
-                raise ValueError(f"%%{name} takes nothing else in its line but --aside, for an experiment")
+                words = f"%%{name} takes nothing else in its line but --aside, for an experiment"
+                raise shown_alone(ValueError(words), self._shell)
             message = self._shell.get_parent() if hasattr(self._shell, "get_parent") else {}
             cell_id = message.get("metadata", {}).get("cellId", "")
             self.run(name, cell, aside=bool(line.strip()), cell_id=cell_id)
@@ -358,35 +362,11 @@ class Stage:
 
     def _after_any_cell(self, result: Any = None) -> None:
         """A plain cell may have moved a role on: what it caused is written by it."""
-        if not gate.quiet() or any(actor.log for actor in gate.speakers):
+        if not gate.quiet():
             with Front(self._roles.values()) as front:
                 front.watch()
-                self._write()
-
-
-class NoStage(NameError):
-    """A role's cell was run before there was a stage, or after it was closed."""
-
-
-def ask_for_a_stage() -> None:
-    """Where there is no stage, `%%server` and `%%client` say so."""
-    shell = _shell()
-    for name in ("server", "client") if shell is not None else ():
-        sentence = f"there is no stage with a {name}: run the cell with Stage(...) first, and go on from there"
-
-        def command(line: str, cell: str, sentence: str = sentence) -> None:
-            raise shown_alone(NoStage(sentence), shell)
-
-        command.of_a_stage = True  # type: ignore[attr-defined]
-        shell.register_magic_function(command, "cell", name)
-
-
-def _shell() -> Any:
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:  # a plain Python, as in some tests
-        return None
-    return get_ipython()
+        if any(actor.log for actor in gate.speakers) or any(role.news for role in self._roles.values()):
+            self._write()
 
 
 def _is_of(sock: socket, role: str) -> bool:

@@ -230,12 +230,21 @@ def scripts(
     return {f"{p.role}.py": DOC.format(role=p.role, runs=runs, notes=notes) + p.script() for p in programs}
 
 
-def write(scripts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write the scripts into a folder; a file in its place that differs, edited perhaps, is kept as `server.py.old`."""
+def write(scripts: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Write the scripts into a folder.  A file in its place that is not as it was written last, edited perhaps, is kept
+    as `server.py.old`, the next one as `server.py.old2`: gives for each script that name, or ""."""
     folder.mkdir(parents=True, exist_ok=True)
+    kept = dict.fromkeys(scripts, "")
     for name, text in scripts.items():
-        path = folder / name
-        if path.exists() and path.read_bytes() != text.encode():
-            path.replace(folder / f"{name}.old")
-        path.write_text(text, encoding="utf-8", newline="\n")
-    return [folder / name for name in scripts]
+        path = (folder / name).resolve()
+        there = path.read_bytes() if path.exists() else b""
+        if there and there not in (text.encode(), _written.get(path)):
+            olds = (f"{name}.old{number or ''}" for number in (0, *range(2, 1000)))
+            kept[name] = next(old for old in olds if not (folder / old).exists())
+            path.replace(folder / kept[name])
+        path.write_bytes(text.encode())
+        _written[path] = text.encode()
+    return kept
+
+
+_written: dict[Path, bytes] = {}  # by this program, at last

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from helpers.diagram import CARD, EDGE, FONT, INK
 from helpers.colours import COLOURS
+from helpers.diagram import CARD, EDGE, FONT, INK
 from helpers.kernel_view import SocketRow
 
 LEFT, MIDDLE, RIGHT = 144, 500, 856  #: the centres of the columns

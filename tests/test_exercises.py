@@ -111,6 +111,25 @@ def test_an_answer_that_hangs_is_stopped(name, monkeypatch):
     assert "second" in outcome.message
 
 
+def test_an_answer_that_only_begins_when_it_is_awaited_is_told_so():
+    async def later(text):
+        return text
+
+    def one_by_one(text):
+        yield text
+
+    for answer in (later, one_by_one):
+        outcome = EXERCISES["0a"].check(answer)
+        assert outcome.status == "not yet"
+        assert "write def, without async and without yield" in outcome.message
+
+
+def test_the_default_time_out_is_put_back():
+    before = recorded_socket.getdefaulttimeout()
+    EXERCISES["0a"].check(lambda text: recorded_socket.setdefaulttimeout(0.3) or text)
+    assert recorded_socket.getdefaulttimeout() == before
+
+
 def test_what_an_answer_prints_is_shown_and_nowhere_else(capsys):
     def loud(text):
         print("here I am", text)

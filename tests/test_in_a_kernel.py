@@ -103,6 +103,19 @@ def test_a_plain_cell_may_move_a_role_on(kernel):
     assert kernel.run("looking_on = socket.create_connection((host, port))").text == "server │ called\n"
 
 
+def test_what_a_plain_cell_makes_a_role_do_is_told_by_that_cell(kernel):
+    for _ in range(10):
+        kernel.run(SETUP + LISTEN.partition("\n")[2])
+        kernel.run("%%server\ntransfer, caller = listener.accept()\ntransfer.recv(5)")
+        told = kernel.run("looking_on = socket.create_connection((host, port))").text
+        assert told == "server │ … waits in recv()\n"
+        assert kernel.run("1 + 1").text == "2\n"
+        kernel.run("stage.stop('server')")
+        kernel.run("%%server\nlistener.accept()\n1 / 0")
+        told = kernel.run("another = socket.create_connection((host, port))").text
+        assert told == "server │ … failed with ZeroDivisionError: division by zero (its next cell raises it)\n"
+
+
 def test_a_value_is_shown_and_not_kept(kernel):
     kernel.run("%%server\nlistener = socket.create_server(('127.0.0.1', 0))\nlistener")
     kernel.run("%%server\nhost, port = listener.getsockname()\ndel listener")
@@ -163,7 +176,41 @@ def test_the_stop_button_ends_a_wait_of_a_plain_cell(kernel, tmp_path):
     kernel.run("desk = socket.create_server(('127.0.0.1', 0))")
     shown = kernel.run(f"open({str(tmp_path / 'runs')!r}, 'w').close()\ndesk.accept()", tmp_path / "runs")
     assert shown.error.startswith("KeyboardInterrupt")
+    assert "helpers" not in shown.traceback
     assert shown.seconds < 2
+
+
+@pytest.mark.parametrize("answer", ["time.sleep(60)", "listener.accept(); listener.accept()"])
+def test_the_stop_button_ends_a_check(kernel, answer, tmp_path):
+    kernel.run(f"{LISTEN}\nimport time\nfrom helpers.exercises.lesson_02 import exercise_2a")
+    begins = f"open({str(tmp_path / 'runs')!r}, 'w').close()"
+    cell = f"def answer_one(listener): {begins}; {answer}\n\nexercise_2a.check(answer_one)"
+    shown = kernel.run(cell, tmp_path / "runs")
+    assert shown.error.startswith("KeyboardInterrupt")
+    assert shown.seconds < 2
+    kernel.run("%%client\nclient = socket.create_connection((host, port))")
+    assert "connect(127.0.0.1:port)" in kernel.run("stage.diagram()").text  # the record is the lesson's again
+
+
+@pytest.mark.parametrize("words", ["exit()", "quit()", "exit", "quit"])
+def test_exit_ends_the_cell_and_not_the_kernel(kernel, words):
+    told = "server │ sys.exit() ended this cell; the role and the kernel live on\n"
+    assert kernel.run(f"%%server\n{words}").text == told
+    kernel.run("from helpers.exercises.lesson_02 import exercise_2a")
+    assert "SystemExit" in kernel.run(f"exercise_2a.check(lambda listener: {words[:4]}())").text
+    assert kernel.run("1 + 1").text == "2\n"
+
+
+@pytest.mark.parametrize("before", ["# dial\n", "\n# dial\n\n", "  "])
+def test_a_role_may_stand_below_a_comment(kernel, before):
+    assert kernel.run(f"{before}%%client --aside\nprint('here')").text == "client │ here\n"
+    assert kernel.run("text = '''\n%%client\n'''\nprint(len(text))").text == "10\n"
+
+
+def test_a_wrong_word_after_the_role_is_told(kernel):
+    shown = kernel.run("%%client --asid\nprint(1)")
+    assert shown.error == "ValueError: %%client takes nothing else in its line but --aside, for an experiment"
+    assert "run_cell_magic" not in shown.traceback
 
 
 def test_input_is_answered_while_its_cell_is_in_front(kernel):

@@ -647,6 +647,14 @@ def test_sys_exit(cell):
         "server │ bye\n       │ sys.exit() ended this cell; the role and the kernel live on"
     )
     assert cell("server", "1") == "server │ 1"
+    told = cell("server", "import sys\nsys.exit('no such port')")
+    assert told.startswith("server │ no such port\n       │ sys.exit()")
+
+
+def test_a_new_stage_forgets_the_default_time_out(cell):
+    cell("server", "socket.setdefaulttimeout(0.5)")
+    Stage("server", namespace={})
+    assert standard.getdefaulttimeout() is None
 
 
 def test_a_cell_is_compiled_as_a_script_is(cell, stage):

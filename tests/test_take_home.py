@@ -150,7 +150,7 @@ def test_ruff_finds_nothing_in_the_scripts(tmp_path: Path) -> None:
         "server": ["from helpers import socket\nimport time  # to wait", *SERVER, "time.sleep(0)\npack('!H', 1)"],
         "client": [*CLIENT, "def twice(text):\n    return text * 2", "twice('a')", "[n for n in range(3)]"],
     }
-    paths = write(scripts(cells, {**NAMESPACE, "pack": struct.pack}), tmp_path)
+    paths = [tmp_path / name for name in write(scripts(cells, {**NAMESPACE, "pack": struct.pack}), tmp_path)]
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select=E,F,W", "--line-length=120"]
     done = subprocess.run([*command, *paths], capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -190,15 +190,19 @@ def test_a_cell_of_comments_only() -> None:
 def test_write_makes_the_folder_and_keeps_what_was_edited(tmp_path: Path) -> None:
     folder = tmp_path / "at home" / "now"
     made = {"server.py": "print('grüße')\n", "client.py": "pass\n"}
-    assert write(made, folder) == [folder / "server.py", folder / "client.py"]
+    assert write(made, folder) == {"server.py": "", "client.py": ""}
     assert (folder / "server.py").read_bytes() == "print('grüße')\n".encode()
     write(made, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["client.py", "server.py"]
     (folder / "server.py").write_text("mine\n", encoding="utf-8")
-    write(made, folder)
+    assert write(made, folder) == {"server.py": "server.py.old", "client.py": ""}
     assert (folder / "server.py").read_bytes() == "print('grüße')\n".encode()
     assert (folder / "server.py.old").read_text(encoding="utf-8") == "mine\n"
     assert not (folder / "client.py.old").exists()
+    assert write({"server.py": "pass\n"}, folder) == {"server.py": ""}  # what was there, nobody had edited
+    (folder / "server.py").write_text("mine, again\n", encoding="utf-8")
+    assert write(made, folder)["server.py"] == "server.py.old2"
+    assert (folder / "server.py.old").read_text(encoding="utf-8") == "mine\n"
 
 
 def test_only_roles_that_did_something_become_scripts() -> None:

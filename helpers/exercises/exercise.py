@@ -116,6 +116,9 @@ class Exercise:
             return Outcome(
                 self.name, "not tried yet", f"This is {wanted} as it was given: mend it, then run the cell again."
             )
+        if inspect.iscoroutinefunction(answer) or inspect.isgeneratorfunction(answer):
+            said = f"{wanted} is called as a plain function: write def, without async and without yield."
+            return Outcome(self.name, "not yet", said)
         try:
             self._judge(answer)
         except NotYet as problem:
