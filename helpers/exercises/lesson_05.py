@@ -18,7 +18,7 @@ from helpers.exercises.trial import DEADLINE, Trial
 from helpers.framing import frame
 from helpers.gate import poll
 
-TEXT = "Grüße 🙂".encode()  # 7 characters, 12 bytes
+TEXT = "Grüße 𝄞".encode()  # 7 characters, 12 bytes
 BROKEN = "Let the error through: the caller must know."
 PART = "One recv() gives what has arrived so far: go on until you have all."
 END = 'At the end of the stream recv() gives b"", at once, again and again.'
