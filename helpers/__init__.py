@@ -1,6 +1,6 @@
 """What the lessons use: two programs in one notebook, every call recorded, and the kernel's own view beside it."""
 
-from helpers import callers
+from helpers import callers, framing
 from helpers import recorded_select as select
 from helpers import recorded_socket as socket
 from helpers.claims import Claims, Errors
@@ -21,6 +21,7 @@ __all__ = [
     "callers",
     "check_machine",
     "compile_c",
+    "framing",
     "optional_programs",
     "predict",
     "select",

@@ -5,10 +5,11 @@ They use Python's plain sockets, each in a thread of its own, and none of them w
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,9 +22,14 @@ class Line:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         connection.settimeout(PATIENCE)
-        self.heard = b""
+        self._heard = bytearray()
         self.ended = False  # did the other side end its stream?
         self.reset = False
+
+    @property
+    def heard(self) -> bytes:
+        """All that it has heard so far."""
+        return bytes(self._heard)
 
     def say(self, data: bytes) -> None:
         """Send `data`, all of it, at once: without waiting for an acknowledgement (TCP_NODELAY)."""
@@ -32,8 +38,8 @@ class Line:
 
     def hear(self, count: int) -> bytes:
         """Receive `count` bytes, fewer only where the stream ends."""
-        while len(self.heard) < count and not self.ended:
-            self._receive(count - len(self.heard))
+        while len(self._heard) < count and not self.ended:
+            self._receive(count - len(self._heard))
         return self.heard
 
     def hear_all(self) -> bytes:
@@ -44,7 +50,7 @@ class Line:
 
     def _receive(self, count: int) -> None:
         data = self.connection.recv(count)
-        self.heard += data
+        self._heard += data
         self.ended = self.ended or not data
 
     def hang_up(self) -> None:
@@ -174,3 +180,34 @@ def a_port_where_nobody_listens() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def connected(room: int | None = None) -> tuple[socket.socket, Line]:
+    """A call that stands: the socket at its near end, and the line at its far end.
+
+    With `room`, the buffers on the way from near to far are that small (bytes), and do not grow.
+    """
+    with socket.socket() as listener:
+        near = socket.socket()
+        if room is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)  # what it accepts has it too
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        near.connect(listener.getsockname())
+        return near, Line(listener.accept()[0])
+
+
+def cuts(stream: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A stream whole, cut in two at every place, and in single bytes; with words for each."""
+    yield "in one piece", [stream]
+    for at in range(1, len(stream)):
+        yield f"in two pieces, cut after {at} of {len(stream)} bytes", [stream[:at], stream[at:]]
+    yield "byte by byte", [stream[at : at + 1] for at in range(len(stream))]
+
+
+def shreds(stream: bytes) -> list[bytes]:
+    """A long stream in some ten pieces, cut at random; the same ones every time."""
+    places = sorted(random.Random(len(stream)).choices(range(len(stream) + 1), k=9))
+    pieces = [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
+    return [piece for piece in pieces if piece]

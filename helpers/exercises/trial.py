@@ -85,20 +85,23 @@ class Trial:
             self._ended.wait(0.3)
         self.printed = "".join(str(piece) for piece in self.actor.log)[:400]
 
-    def rest(self) -> None:
-        """Let the function take what has come: return when it waits for more or has ended.
+    def rest(self, done: Callable[[], bool] = lambda: False, limit: float | None = None) -> str:
+        """Let the function take what has come: return when it waits for more (in which call), has ended, or `done()`.
 
-        The waits of a plain socket are not seen: where it makes no recorded call, return after a moment.
+        The waits of a plain socket, and those with MSG_WAITALL, are not seen: then return after `limit` seconds, or,
+        where it makes no recorded call, after a moment.
         """
-        wake, until = Wake(), time.monotonic() + (DEADLINE / 2 if self.actor.calls else 0.05)
+        wake = Wake()
+        until = time.monotonic() + (limit or (DEADLINE / 2 if self.actor.calls else 0.05))
         gate.watchers.append(wake)
         try:
-            while not self._ended.is_set() and (left := until - time.monotonic()) > 0:
+            while not self._ended.is_set() and not done() and time.monotonic() < until:
                 with gate.lock:
                     if self.actor.at_rest and self.actor.wait is not None:
-                        return
-                poll([wake], [], left)
+                        return self.actor.wait.words
+                poll([wake], [], 0.005)  # nobody tells of a wait that is not seen
                 wake.drain()
+            return ""
         finally:
             gate.watchers.remove(wake)
 
@@ -110,6 +113,7 @@ class Trial:
         except BaseException as error:  # (sys.exit() too)
             self.error = learners_only(error)
         self._ended.set()
+        gate.tell()
 
     def raised(self) -> str:
         """The error, for a person: its class, its words, and the line of the answer that it came from."""
