@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import socket as standard
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,8 @@ from helpers.exercises.trial import Trial
 
 def close_politely(connection, timeout=2.0):
     """Say that you are done, hear the other side out for at most timeout seconds, then close."""
+    import time
+
     deadline = time.monotonic() + timeout
     heard = b""
     with connection:
@@ -123,8 +124,8 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
     got = tried.heard(None)
     if got != words and words.startswith(got):
         raise NotYet(
-            f"{case}: your function returned {_short(got)} of {_short(words)}. It stopped before the end of the stream: "
-            "recv until it gives b''."
+            f"{case}: your function returned {_short(got)} of {_short(words)}. It stopped before the end of the "
+            "stream: recv until it gives b''."
         )
     tried.heard(words)
     if early:
@@ -159,8 +160,8 @@ def _chatters(answer: Callable[..., Any]) -> None:
     tried = _Farewell(answer, case, script, 0.4)
     if tried.trial.hung:
         raise NotYet(
-            f"{case}: {tried.trial.hung}. The timeout is for all of it together, not for each recv(): note the deadline "
-            "at the start."
+            f"{case}: {tried.trial.hung}. The timeout is for all of it together, not for each recv(): note the "
+            "deadline at the start."
         )
     got = tried.heard(None)
     if not got or got.strip(b"."):
@@ -227,6 +228,7 @@ def _given() -> Callable[..., Any]:
     """The server as it stands in the notebook, leaks and all."""
 
     def find_the_leak(listener):
+        """Leaks."""
         answered, guests = 0, []
         while True:
             transfer, caller = listener.accept()
@@ -247,6 +249,9 @@ def _given() -> Callable[..., Any]:
     return find_the_leak
 
 
+_Guest = tuple[Script, bytes]  #: what a caller does, and what it is to hear
+
+
 def _asks(text: bytes, reply: bytes) -> Script:
     def script(line: Line) -> None:
         line.say(text)
@@ -255,15 +260,11 @@ def _asks(text: bytes, reply: bytes) -> Script:
     return script
 
 
-def _hangs_up(line: Line) -> None:
-    line.hang_up()
-
-
 QUIT = _asks(b"quit", b"x")  # hears nothing but the end of the stream
-ASKS = _asks(b"21", b"42"), b"42"
-SILENT = _hangs_up, b""
-CONFUSED = _asks(b"hello", b"not a number"), b"not a number"
-RUDE = Line.hang_up_rudely, b""
+ASKS: _Guest = _asks(b"21", b"42"), b"42"
+SILENT: _Guest = Line.hang_up, b""
+CONFUSED: _Guest = _asks(b"hello", b"not a number"), b"not a number"
+RUDE: _Guest = Line.hang_up_rudely, b""
 
 
 def _judge_leak(answer: Callable[..., Any]) -> None:
@@ -278,7 +279,7 @@ def _judge_leak(answer: Callable[..., Any]) -> None:
         _serves(answer, case, scripts, answered)
 
 
-def _serves(answer: Callable[..., Any], case: str, scripts: list[tuple[Script, bytes]], answered: int) -> None:
+def _serves(answer: Callable[..., Any], case: str, scripts: list[_Guest], answered: int) -> None:
     with standard.create_server(("127.0.0.1", 0)) as bare:
         listener = socket.socket(fileno=bare.detach())
     with listener, Callers(listener.getsockname(), *(script for script, _ in scripts), QUIT) as callers:
@@ -313,7 +314,7 @@ exercise_6b = Exercise(
     _judge_leak,
     find_the_leak,
     "Thirteen calls, thirteen closed sockets, whatever the callers did.",
-    "four kinds of callers pass through this code; only one of them ever reaches transfer.close()",
+    "a number, silence, some other word, a reset, quit: five ways lead through this code; which meet transfer.close()?",
     "a close() at each of the ways out works until somebody adds another way; one place for all is better",
     "`with transfer:` right after accept() closes on every way out: return, continue and errors, too",
     given=_given(),
