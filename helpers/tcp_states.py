@@ -192,7 +192,8 @@ def _names(x: int, y: int, who: list[tuple[str, str]], fits: int = FITS) -> str:
     """Names, each after a square in its role's colour; how many more there are than fit in so many columns."""
     shown, rest = list[tuple[str, str]](), len(who)
     for name, role in who:
-        name = _clip(name, fits - 1 if len(who) == 1 else fits - 5)
+        label, times, count = name.partition(" × ")
+        name = _clip(label, fits - (1 if len(who) == 1 else 5) - len(times + count)) + times + count
         if sum(len(other) + 3 for other, _ in [*shown, (name, role)]) + 4 * (rest > 1) > fits + 2:
             break
         shown, rest = [*shown, (name, role)], rest - 1

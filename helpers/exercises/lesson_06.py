@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket as standard
 import threading
@@ -12,6 +13,7 @@ from helpers import recorded_socket as socket
 from helpers.exercises.exercise import Exercise, NotYet, returned
 from helpers.exercises.peers import PATIENCE, Callers, Line, Script
 from helpers.exercises.trial import Trial
+from helpers.gate import gate
 
 # ---------------------------------------------------------------------- 6a
 
@@ -100,7 +102,7 @@ def _judge_politely(answer: Callable[..., Any]) -> None:
 def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
     def script(line: Line, trial: Trial) -> None:
         line.hear_all()
-        trial.rest()  # it speaks only when the function listens, or is done
+        gate.until(lambda: trial.actor.wait is not None or trial._ended.is_set(), limit=0.2)  # it listens, or is done
         line.say(words)
 
     tried = _Farewell(answer, case, script)
@@ -182,7 +184,7 @@ def _resets(answer: Callable[..., Any]) -> None:
         ("The other side has reset the call before you hang up", is_gone, True, b""),
     ):
         tried = _Farewell(answer, case, script, first=first)
-        if isinstance(tried.trial.error, OSError):
+        if isinstance(tried.trial.error, OSError) and tried.closed:
             raise NotYet(
                 f"{case}: your function raised {tried.trial.raised()}. The call is over, and that is what you wanted: "
                 "close, and return what came before."
@@ -265,15 +267,16 @@ ASKS: _Guest = _asks(b"21", b"42"), b"42"
 SILENT: _Guest = Line.hang_up, b""
 CONFUSED: _Guest = _asks(b"hello", b"not a number"), b"not a number"
 RUDE: _Guest = Line.hang_up_rudely, b""
+AT_ONCE = 4  #: more sockets than a server with a thread for each caller has open, when they come one after another
 
 
 def _judge_leak(answer: Callable[..., Any]) -> None:
     for case, scripts, answered in (
+        ("A caller who says b'quit'", [], 0),
         ("A caller with a number", [ASKS], 1),
         ("A caller who hangs up without a word", [SILENT], 0),
         ("A caller who says b'hello', which is no number", [CONFUSED], 0),
         ("A caller who resets the call", [RUDE], 0),
-        ("A caller who says b'quit'", [], 0),
         ("Twelve callers, of all kinds", [ASKS, SILENT, CONFUSED, RUDE] * 3, 3),
     ):
         _serves(answer, case, scripts, answered)
@@ -292,6 +295,11 @@ def _serves(answer: Callable[..., Any], case: str, scripts: list[_Guest], answer
         raise NotYet(f"{case}: your server ended with {trial.raised()}. That caller is lost; the next one is not.")
     if isinstance(trial.error, ValueError):
         raise NotYet(f"{case}: your server ended with {trial.raised()}. Tell that caller b'not a number', and go on.")
+    if isinstance(trial.error, OSError) and trial.error.errno == errno.EBADF and not closed_listener:
+        raise NotYet(
+            f"{case}: your server ended with {trial.raised()}. That socket was closed already: say what you have to "
+            "say within the `with`, before close()."
+        )
     if closed_listener:
         raise NotYet(f"{case}: your server closed the listener. It belongs to who made it: close the transfer sockets.")
     got = returned(trial, case)
@@ -301,12 +309,26 @@ def _serves(answer: Callable[..., Any], case: str, scripts: list[_Guest], answer
     if left := len(trial.unclosed()):
         served = len(scripts) + 1
         raise NotYet(
-            f"{case}{', then one who quits' if scripts else ''}: of {served} transfer sockets {left} "
-            f"{'was' if left == 1 else 'were'} never closed. Follow that caller's way through your code: which line "
-            "closes its socket?"
+            f"{case}{', then one who quits' if scripts else ''}: of {served} transfer socket{'s' * (served > 1)} "
+            f"{left} {'was' if left == 1 else 'were'} never closed. Follow that caller's way through your code: which "
+            "line closes its socket?"
+        )
+    if (most := _open_at_once(trial)) > AT_ONCE:
+        raise NotYet(
+            f"{case}: of these, who came one after another, {most} transfer sockets were open at the same time. Close "
+            "each when its call is over, not all of them at the end."
         )
     if got != answered:
         raise NotYet(f"{case}: {answered} callers got a number, and your server returned {got!r}.")
+
+
+def _open_at_once(trial: Trial) -> int:
+    """How many transfer sockets it had open at the same time, at most."""
+    count = most = 0
+    for call in (event.call for event in trial.recording.events if not event.waits and event.call.error is None):
+        count += (call.name == "accept") - (call.name == "close")
+        most = max(most, count)
+    return most
 
 
 exercise_6b = Exercise(
