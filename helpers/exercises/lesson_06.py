@@ -86,6 +86,18 @@ class _Farewell:
         return got
 
 
+def _until_it_listens(trial: Trial) -> None:
+    """Until the answer has taken what came and waits for more, or has ended; a wait that is not recorded is not seen,
+    and gets a moment."""
+
+    def done() -> bool:
+        with gate.lock:
+            wait = trial.actor.wait
+            return trial._ended.is_set() or (wait is not None and not wait.ready())
+
+    gate.until(done, limit=0.2)
+
+
 def _short(data: bytes) -> str:
     return repr(data) if len(data) <= 24 else f"{len(data):,} bytes"
 
@@ -102,7 +114,7 @@ def _judge_politely(answer: Callable[..., Any]) -> None:
 def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
     def script(line: Line, trial: Trial) -> None:
         line.hear_all()
-        gate.until(lambda: trial.actor.wait is not None or trial._ended.is_set(), limit=0.2)  # it listens, or is done
+        _until_it_listens(trial)  # or is done
         line.say(words)
 
     tried = _Farewell(answer, case, script)
@@ -174,6 +186,7 @@ def _resets(answer: Callable[..., Any]) -> None:
     def says_bye(line: Line, trial: Trial) -> None:
         line.hear_all()
         line.say(b"bye")
+        _until_it_listens(trial)  # for more: some systems throw away what was not received before a reset
         line.hang_up_rudely()
 
     def is_gone(line: Line, trial: Trial) -> None:
