@@ -49,7 +49,7 @@ def _columns(text: str) -> list[str]:
     return [part for c in text for part in ([c, ""] if unicodedata.east_asian_width(c) in "WF" else [c])]
 
 
-def _clip(text: str, width: int) -> str:
+def clip(text: str, width: int) -> str:
     """At most `width` columns of the text, with escapes for what a terminal or XML would not take as a character."""
     plain = "".join(c if c.isprintable() and not unicodedata.combining(c) else ascii(c)[1:-1] for c in text)
     return plain if len(_columns(plain)) <= width else "".join(_columns(plain)[: width - 1]) + "…"
@@ -98,7 +98,7 @@ def _arguments(call: Call) -> str:
     elif name == "setsockopt":
         for level in [option for option in OPTIONS if args[:1] == (getattr(socket, option, None),)]:
             words[:2] = [level, *(_constant(OPTIONS[level], arg) for arg in args[1:2])]
-    return _clip(", ".join(words), 44)
+    return clip(", ".join(words), 44)
 
 
 def _outcome(call: Call) -> str:
@@ -160,7 +160,7 @@ class _Story:
         arrow, label = self._arrow(call, event.waits)
         self.said |= {(end, word) for word in (call.name, arrow, *call.args[1:2]) if word in SAID}
         self.passed |= {(end, call.sends): call.stop} if call.stop is not None else {}
-        text, target = _clip(text, WIDEST), self._target(call) if arrow and arrow != "lost" else ""
+        text, target = clip(text, WIDEST), self._target(call) if arrow and arrow != "lost" else ""
         if arrow and target in ("", call.role):  # a short arrow, among the words
             labelled = f"─ {label} " if label else ""
             text += " ───╳" if arrow == "lost" else f" ──{labelled}─▶ {'itself' if target else 'outside'}"

@@ -31,7 +31,7 @@ STATES = ["", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "
 STATES += ["CLOSED", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "SYN_RECV"]
 LEFT = {"FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "LAST_ACK", "CLOSING"}  #: a closed socket may be in one of these
 QUEUED = {"ESTABLISHED", "CLOSE_WAIT", "SYN_RECV", "connected"}  #: so may a call that nobody has accepted yet
-PASSING = {"FIN_WAIT1", "LAST_ACK", "CLOSING", "SYN_RECV"}  #: until a packet comes; Linux delays it by up to 0.2 s
+PASSING = {"FIN_WAIT1", "LAST_ACK", "CLOSING", "SYN_RECV"}  #: until a packet comes, which Linux delays: 0.2 s, or more
 PORT = re.compile(r"(?<=[\d\]]):(\d{1,5})$")
 COLUMNS = {"name": "name", "role": "role", "fd": "fd", "local": "local address", "peer": "peer address"}
 COLUMNS |= {"state": "state", "unread": "unread", "queue": "queue"}

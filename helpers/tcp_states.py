@@ -14,15 +14,15 @@ from html import escape
 from typing import Any
 
 from helpers.colours import COLOURS
-from helpers.diagram import CARD, EDGE, FONT, INK
+from helpers.diagram import CARD, EDGE, FONT, INK, clip
 from helpers.kernel_view import SocketRow
 
-LEFT, MIDDLE, RIGHT = 144, 500, 856  #: the centres of the columns
-TOP, STEP = 54, 110  #: the centre of the first row, and how far it is to the next
-WIDTH, HEIGHT = 232, 64  #: of a state's box
-SMALL, LARGE, UNIT = 16, 21, 9.7  #: sizes of the font; what a column of the small one takes
-FITS = 23  #: columns of names in a box
-LIT, QUIET = "#F0E442", "#52606D"  #: Okabe and Ito's yellow; a grey that is still read on white
+LEFT, MIDDLE, RIGHT = 142, 480, 818  #: the centres of the columns
+ROWS = 64, 170, 276, 402, 508, 614  #: the centres of the rows
+WIDTH, HEIGHT = 236, 60  #: of a state's box
+SMALL, LARGE, UNIT = 17, 23, 10.3  #: sizes of the font; what a column of the small one takes
+FITS = 20  #: columns of names in a box
+LIT, QUIET, PANEL = "#F0E442", "#52606D", "#E6ECF2"  #: Okabe and Ito's yellow; a grey read on the third
 OTHERS = "#009E73"  #: roles that have no colour of their own, as in the table
 BEFORE, AFTER = "before", "after"  #: the two places of CLOSED
 PLACES = {
@@ -39,7 +39,12 @@ PLACES = {
     "LAST_ACK": (RIGHT, 4),
     AFTER: (RIGHT, 5),
 }  #: where each state stands: column, row
-CAPTIONS = {LEFT: "who hangs up first", RIGHT: "who is hung up on"}  #: over the states of either side
+PANELS = [
+    ("who is called", 12, 12, 336, 306),
+    ("who calls", 612, 12, 336, 306),
+    ("who hangs up first", 12, 330, 588, 328),
+    ("who is hung up on", 606, 330, 342, 222),
+]  #: what the states in each quarter have in common: x, y, width, height
 NOTES = [
     "A reset leads from any state to CLOSED.",
     "Not drawn: both ends dial at once, or a call ends before it stands.",
@@ -61,18 +66,18 @@ SAYS_END = "close(), shutdown(): sends FIN"
 WAYS = [
     Way(BEFORE, "listen()", "LISTEN", "across, down"),
     Way(BEFORE, "connect(): sends SYN", "SYN_SENT", "across, down", "end"),
-    Way("LISTEN", "SYN arrives: new socket", "SYN_RECV"),
-    Way("SYN_SENT", "SYN+ACK arrives", "ESTABLISHED", "down, across", "end"),
-    Way("SYN_RECV", "ACK arrives", "ESTABLISHED", "across"),
+    Way("LISTEN", "gets SYN: new socket", "SYN_RECV"),
+    Way("SYN_SENT", "gets SYN+ACK", "ESTABLISHED", "down, across", "end"),
+    Way("SYN_RECV", "gets ACK", "ESTABLISHED", "across"),
     Way("ESTABLISHED", SAYS_END, "FIN_WAIT1", "down, across", "end"),
-    Way("ESTABLISHED", "FIN arrives", "CLOSE_WAIT", "down, across"),
-    Way("FIN_WAIT1", "ACK arrives", "FIN_WAIT2"),
-    Way("FIN_WAIT1", "FIN arrives", "CLOSING", "across, down"),
-    Way("FIN_WAIT2", "FIN arrives", "TIME_WAIT"),
-    Way("CLOSING", "ACK arrives", "TIME_WAIT", "down, across"),
+    Way("ESTABLISHED", "gets FIN", "CLOSE_WAIT", "down, across"),
+    Way("FIN_WAIT1", "gets ACK", "FIN_WAIT2"),
+    Way("FIN_WAIT1", "gets FIN", "CLOSING", "across, down"),
+    Way("FIN_WAIT2", "gets FIN", "TIME_WAIT"),
+    Way("CLOSING", "gets ACK", "TIME_WAIT", "down, across"),
     Way("TIME_WAIT", "time passes: 60 s on Linux", AFTER, "across"),
     Way("CLOSE_WAIT", SAYS_END, "LAST_ACK", anchor="end"),
-    Way("LAST_ACK", "ACK arrives", AFTER, anchor="end"),
+    Way("LAST_ACK", "gets ACK", AFTER, anchor="end"),
 ]
 
 
@@ -87,17 +92,17 @@ class States:
         for row in rows:
             state = {"not connected": BEFORE, "CLOSED": AFTER}.get(row.state, row.state)
             if state in PLACES and "unix:" not in row.local + row.peer:
-                self.sockets.setdefault(state, []).append((row.name, row.role))
+                self.sockets.setdefault(state, []).append((clip(row.name, 99), row.role))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "image/svg+xml": self.svg()}
 
     def __repr__(self) -> str:
-        lines = [("", "state", "sockets", "leads to")]
+        lines = [(" ", "state", "sockets", "leads to")]
         for state in PLACES:
             ways = [f"{_name(way.goal)} ({way.why})" for way in WAYS if way.start == state]
             who = ", ".join(name for name, _ in self._who(state))
-            lines.append(("▶" if who else "", _name(state), who, " or ".join(ways)))
+            lines.append(("▶" if who else " ", _name(state), who, " or ".join(ways)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         return "\n".join([*(line.rstrip() for line in padded), *NOTES])
@@ -109,17 +114,20 @@ class States:
 
     def svg(self) -> str:
         """The picture, described by the text form; a light card in any theme, as the sequence diagram is."""
-        width, height = LEFT + RIGHT, _y(5) + HEIGHT // 2 + 68
+        width, height = LEFT + RIGHT, ROWS[-1] + HEIGHT // 2 + 92
         lit = ", ".join(dict.fromkeys(_name(state) for state in PLACES if state in self.sockets)) or "none"
+        ways = sorted(WAYS, key=lambda way: way.start in self.sockets)  # the strong ones over the others
+        roles = dict.fromkeys((role, role) for who in self.sockets.values() for _, role in who)
         parts = [
-            *map(_way, WAYS),
-            *(_text(x, _y(2.5) + 5, words, "middle", QUIET, 'font-style="italic"') for x, words in CAPTIONS.items()),
+            *(_panel(*panel) for panel in PANELS),
+            *(_way(way, way.start in self.sockets) for way in ways),
             *(_box(state, self._who(state)) for state in PLACES),
-            *(_text(width // 2, height - 38 + 20 * n, words, "middle", QUIET) for n, words in enumerate(NOTES)),
+            *(_text(width // 2, height - 38 + 22 * n, words, "middle", QUIET) for n, words in enumerate(NOTES)),
+            _names(width // 2, height - 64, list(roles), width // 12),
         ]
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="100%" '
-            f'font-family="{FONT}" font-size="{SMALL}" fill="{INK}" xml:space="preserve">'
+            f'font-family="{FONT}" font-size="{SMALL}" fill="{INK}" xml:space="preserve" style="max-width:{width}px">'
             f"<title>TCP state diagram, lit: {lit}</title><desc>{escape(str(self))}</desc>"
             f'<rect x="1" y="1" width="{width - 2}" height="{height - 2}" rx="12" fill="{CARD}" stroke="{EDGE}" '
             f'stroke-width="2"/>{"".join(parts)}</svg>'
@@ -130,15 +138,11 @@ def _name(state: str) -> str:
     return "CLOSED" if state in (BEFORE, AFTER) else state
 
 
-def _y(row: float) -> int:
-    return round(TOP + STEP * row)
-
-
 def _points(way: Way) -> list[tuple[int, int]]:
     """The corners of a way's arrow: from side to side of the boxes, down, or across; where two ways meet one side of a
     box, the one that comes in is the upper."""
     (x, row), (goal, next_row) = PLACES[way.start], PLACES[way.goal]
-    y, goal_y, half, side = _y(row), _y(next_row), HEIGHT // 2, WIDTH // 2 if goal > x else -WIDTH // 2
+    y, goal_y, half, side = ROWS[row], ROWS[next_row], HEIGHT // 2, WIDTH // 2 if goal > x else -WIDTH // 2
     if way.turns == "down":
         return [(x, y + half), (x, goal_y - half)]
     leaves, arrives = y + 16 * (row > 2), goal_y - 14 * (next_row > 2)
@@ -146,42 +150,52 @@ def _points(way: Way) -> list[tuple[int, int]]:
         return [(x + side, leaves), (goal, leaves), (goal, goal_y - half)]
     if way.turns == "across":
         return [(x + side, leaves), (goal - side, leaves)]
-    x += (40 if goal > x else -40) * (way.start == "ESTABLISHED")  # one way for either side
+    x += (20 if goal > x else -20) * (way.start == "ESTABLISHED")  # one way for either side
     return [(x, y + half), (x, arrives), (goal - side, arrives)]
 
 
-def _way(way: Way) -> str:
-    """Its arrow, and its words: beside the stretch that leads down, or over an arrow that only leads across."""
-    points = _points(way)
+def _way(way: Way, lit: bool) -> str:
+    """Its arrow, and its words: beside the stretch that leads down, or over an arrow that only leads across.  It is
+    strong where a socket may take it."""
+    points, (colour, stroke, weight) = _points(way), (INK, 4, "bold") if lit else (QUIET, 2, "normal")
     (before, _), (x, y) = points[-2:]
-    head = "l-6-12h12z" if x == before else "l12-6v12z" if x < before else "l-12-6v12z"
+    head = "l-7-14h14z" if x == before else "l14-7v14z" if x < before else "l-14-7v14z"
+    points[-1] = (x - 8 * ((x > before) - (x < before)), y - 8 * (x == before))  # the line ends within the head
     dash = ' stroke-dasharray="7 5"' if "new socket" in way.why else ""  # the listener itself stays what it is
-    line = f'd="M{"L".join(f"{x} {y}" for x, y in points)}" stroke="{QUIET}" fill="none" stroke-width="2"{dash}'
-    arrow = f'<path {line}/><path d="M{x} {y}{head}" fill="{QUIET}"/>'
+    line = f'd="M{"L".join(f"{x} {y}" for x, y in points)}" stroke="{colour}" fill="none" stroke-width="{stroke}"{dash}'
+    arrow, style = f'<path {line}/><path d="M{x} {y}{head}" fill="{colour}"/>', f'font-weight="{weight}"'
     if way.turns == "across":
-        return arrow + _text((before + x) // 2, y - 12, way.why, "middle")
+        return arrow + _text((before + x) // 2, points[0][1] - 12, way.why, "middle", colour, style)
     words, (x, y), (_, end) = way.why.split(": "), *points[way.turns == "across, down" :][:2]
-    x, y = x + (-14 if way.anchor == "end" else 14), (y + end) // 2 + 5 - 9 * (len(words) - 1)
-    return arrow + "".join(_text(x, y + 18 * n, line, way.anchor) for n, line in enumerate(words))
+    x, y = x + (-14 if way.anchor == "end" else 14), (y + end) // 2 + 6 - 9 * (len(words) - 1)
+    return arrow + "".join(_text(x, y + 18 * n, line, way.anchor, colour, style) for n, line in enumerate(words))
+
+
+def _panel(caption: str, x: int, y: int, width: int, height: int) -> str:
+    left = x < MIDDLE
+    box = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="10" fill="{PANEL}"/>'
+    corner = x + 14 if left else x + width - 14
+    return box + _text(corner, y + 25, caption, "start" if left else "end", QUIET, 'font-style="italic"')
 
 
 def _box(state: str, who: list[tuple[str, str]]) -> str:
     (x, row), name = PLACES[state], _name(state)
-    y, font = _y(row), f'font-size="{LARGE}"'
+    y, font = ROWS[row], f'font-size="{LARGE}"'
     place = f'x="{x - WIDTH // 2}" y="{y - HEIGHT // 2}" width="{WIDTH}" height="{HEIGHT}" rx="10"'
     if not who:
         box = f'<rect {place} fill="#fff" stroke="{EDGE}" stroke-width="2"/>'
-        return box + _text(x, y + 7, name, "middle", QUIET, font)
+        return box + _text(x, y + 8, name, "middle", QUIET, font)
     box = f'<rect {place} fill="{LIT}" stroke="{INK}" stroke-width="4"/>'
-    return box + _text(x, y - 6, name, "middle", INK, f'{font} font-weight="bold"') + _names(x, y + 19, who)
+    return box + _text(x, y - 4, name, "middle", INK, f'{font} font-weight="bold"') + _names(x, y + 19, who)
 
 
-def _names(x: int, y: int, who: list[tuple[str, str]]) -> str:
-    """The sockets in a state, each after a square in its role's colour; how many more there are than fit."""
+def _names(x: int, y: int, who: list[tuple[str, str]], fits: int = FITS) -> str:
+    """Names, each after a square in its role's colour; how many more there are than fit in so many columns."""
     shown, rest = list[tuple[str, str]](), len(who)
     for name, role in who:
-        name = name if len(name) <= FITS - 4 else name[: FITS - 5] + "…"
-        if sum(len(other) + 3 for other, _ in [*shown, (name, role)]) + 4 * (rest > 1) > FITS + 2:
+        label, times, count = name.partition(" × ")
+        name = clip(label, fits - (1 if len(who) == 1 else 5) - len(times + count)) + times + count
+        if sum(len(other) + 3 for other, _ in [*shown, (name, role)]) + 4 * (rest > 1) > fits + 2:
             break
         shown, rest = [*shown, (name, role)], rest - 1
     words = [*shown, *([(f"+{rest}", "")] if rest else [])]
