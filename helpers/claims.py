@@ -34,7 +34,7 @@ class _Table:
         return list(self.rows.values())
 
     def __repr__(self) -> str:
-        found = [self.heading()]
+        found = [fill(self.heading(), 100)]
         for first, *others in self.in_order():
             found += ["", fill(first, 100), fill(" · ".join(others), 100, initial_indent="  ", subsequent_indent="  ")]
         return "\n".join(found)
