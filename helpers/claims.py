@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from html import escape
 from textwrap import fill
 
-VERDICTS = {"holds": True, "held then": False, "never held": False, "a matter of taste": None}
+#: Each verdict, and whether the claim should then hold on this machine; None: either way.
+VERDICTS = {"holds": True, "held then": False, "never held": False, "it depends": None, "a matter of taste": None}
 _MAN, _RFC = "https://man7.org/linux/man-pages/man{1}/{0}.{1}.html", "https://www.rfc-editor.org/rfc/rfc{0}"
 _SOURCES = {r"\bRFC (\d+)": _RFC, r"\b(\w+)\((\d)\)": _MAN}
 _CELL = "text-align:left;vertical-align:top;padding:4px 8px;font-size:14px;white-space:normal"
 
 
 class _Table:
-    """Rows, each known by its first cell; the same as text and as HTML."""
+    """Rows, each known by a key; the same as text and as HTML."""
 
     columns: tuple[str, ...]
 
@@ -26,22 +27,21 @@ class _Table:
 
     def heading(self) -> str:
         """What stands above the table: how many rows of which kind."""
-        return f"{len(self.rows)} rows"
+        raise NotImplementedError
 
-    def _in_order(self) -> list[tuple[str, ...]]:
+    def in_order(self) -> list[tuple[str, ...]]:
+        """The rows as they are shown: in the order in which they came."""
         return list(self.rows.values())
 
-    def __str__(self) -> str:
-        found = [self.heading()]
-        for first, *others in self._in_order():
+    def __repr__(self) -> str:
+        found = [fill(self.heading(), 100)]
+        for first, *others in self.in_order():
             found += ["", fill(first, 100), fill(" · ".join(others), 100, initial_indent="  ", subsequent_indent="  ")]
         return "\n".join(found)
 
-    __repr__ = __str__
-
     def _repr_html_(self) -> str:
         head, row = ['th scope="col"'] * len(self.columns), ['th scope="row"', *["td"] * (len(self.columns) - 1)]
-        body = "\n".join(_line(row, cells) for cells in self._in_order())
+        body = "\n".join(_line(row, cells) for cells in self.in_order())
         caption = f'<caption style="caption-side:top;{_CELL}">{escape(self.heading())}</caption>'
         table = f'<table style="border-collapse:collapse">{caption}\n<thead>{_line(head, self.columns)}</thead>'
         return f'<div style="overflow-x:auto">{table}\n<tbody>\n{body}\n</tbody></table></div>'
@@ -74,13 +74,19 @@ class Claims(_Table):
             raise ValueError(f"{verdict!r} is no verdict: there is {', '.join(VERDICTS)}")
         if not any(re.search(pattern, source) for pattern in _SOURCES):
             raise ValueError(f"{source!r} names no source such as 'accept(2)' or 'RFC 9293'")
-        mark = "– not tried here: " if here is None else "✗ contradicted here: "
-        told = ("✓ " if VERDICTS[verdict] in (None, here) else mark) + saw
+        if verdict == "a matter of taste":
+            told = saw
+        elif here is None:
+            told = "– not tried here"
+        elif verdict == "it depends":
+            told = f"{'here too' if here else 'not here'}: {saw}"
+        else:
+            told = f"{'✓' if VERDICTS[verdict] is here else '✗ contradicted here:'} {saw}"
         self.rows[claim] = (claim, verdict, told, source)
         print(f"{told} → {verdict}")
 
     def heading(self) -> str:
-        """How many claims there are, and of each verdict how many."""
+        """How many claims there are, of each verdict how many, and how many came out otherwise on this machine."""
         rows = self.rows.values()
         counts = [(verdict, sum(row[1] == verdict for row in rows)) for verdict in VERDICTS]
         counts += [(what, sum(what in row[2] for row in rows)) for what in ("contradicted here", "not tried here")]
@@ -93,12 +99,12 @@ class Errors(_Table):
     columns = ("name", "on this machine", "at", "what it means", "what to do", "elsewhere")
 
     @contextmanager
-    def expect(self, name: str, at: str, means: str, do: str, elsewhere: str = "the same") -> Iterator[None]:
+    def expect(self, name: str, at: str, means: str, do: str, elsewhere: str) -> Iterator[None]:
         """Note the error that the block raises.  `name`: of the errno, or of the class; two names of one, "A, B"."""
         told = "✗ no error"
         try:
             yield
-        except (OSError, OverflowError, TypeError) as problem:
+        except (OSError, OverflowError, TypeError, UnicodeError) as problem:
             seen = name_of(problem)
             told = ("✓ " if seen in name.split(", ") else f"✗ {seen}, ") + type(problem).__name__
         self.rows[name, at] = (name, told, at, means, do, elsewhere)
@@ -107,9 +113,10 @@ class Errors(_Table):
     def heading(self) -> str:
         """How many errors there are, and how many came out otherwise."""
         others = sum(row[1].startswith("✗") for row in self.rows.values())
-        return f"{len(self.rows)} errors, caused on this machine; another came than the table says: {others}"
+        return f"{len(self.rows)} errors, caused on this machine; not as the table says: {others}"
 
-    def _in_order(self) -> list[tuple[str, ...]]:
+    def in_order(self) -> list[tuple[str, ...]]:
+        """The rows in the order of their names."""
         return sorted(self.rows.values(), key=lambda row: (row[0].lower(), row[2]))
 
 

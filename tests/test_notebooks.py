@@ -108,7 +108,11 @@ def good(path: Path) -> NotebookNode:
     cells.append(code("close", "stage.close()"))
     cells += [markdown(name, text) for name, text in ENDS.items()]
     cells.append(markdown("navigation", navigation(path)))
-    notebook = new_notebook(cells=cells, metadata=METADATA)
+    return counted(new_notebook(cells=cells, metadata=METADATA))
+
+
+def counted(notebook: NotebookNode) -> NotebookNode:
+    """The notebook, its code cells numbered as after a run."""
     for count, cell in enumerate(code_cells(notebook), 1):
         cell.execution_count = count
     return notebook
@@ -279,9 +283,77 @@ def test_lesson_00_may_be_short_and_begin_with_the_machine(folder: Path) -> None
     named(notebook, "stage").source = 'stage = Stage("server", "client")'
     notebook.cells.insert(2, code("ready", "from helpers import Stage, predict, socket"))
     notebook.cells.insert(2, markdown("machine-text", 3 * WORDS))
-    for count, cell in enumerate(code_cells(notebook), 1):
-        cell.execution_count = count
-    assert found(path, notebook) == {}
+    assert found(path, counted(notebook)) == {}
+
+
+def appendix(path: Path) -> NotebookNode:
+    """An appendix that keeps every rule: nothing is promised, asked or predicted in it, and its cells are longer."""
+    notebook = good(path)
+    left_out = {"objectives", *ENDS}
+    notebook.cells = [c for c in notebook.cells if c.id not in left_out and not c.source.startswith("predict(")]
+    for cell in code_cells(notebook):
+        if cell.id.startswith("look-"):
+            cell.source = "x = 1\n" * 8 + cell.source
+    return counted(notebook)
+
+
+def longer(lines: int) -> Change:
+    """A change: every code cell but the first has so many lines."""
+    return lambda nb: [cell.update(source="x = 1\n" * lines) for cell in code_cells(nb)[1:]]
+
+
+def without_a_stage(notebook: NotebookNode) -> None:
+    """A change: nothing in it is a role's, or looks at a stage."""
+    for cell in code_cells(notebook):
+        cell.update(source="print(1)", outputs=[shown("1")], metadata={})
+
+
+def test_a_good_appendix_keeps_every_rule(folder: Path) -> None:
+    path = folder / "a1_the_article_checked.ipynb"
+    path.write_text("{}")
+    assert found(path, appendix(path)) == {}
+
+
+@pytest.mark.parametrize("change", [longer(9), without_a_stage])
+def test_what_an_appendix_may_do(folder: Path, change: Change) -> None:
+    path = folder / "a1_the_article_checked.ipynb"
+    path.write_text("{}")
+    notebook = appendix(path)
+    change(notebook)
+    assert not {"code_cells_are_short", "first_code_cell_sets_the_stage"} & found(path, notebook).keys()
+
+
+def test_a_lesson_may_not_do_as_an_appendix(folder: Path) -> None:
+    path = folder / "03_choose_a_number.ipynb"
+    path.write_text("{}")
+    missed = {"sections_are_there_in_order", "objectives_are_verbs", "misunderstandings_are_two_or_three"}
+    assert missed | {"predictions_come_first"} <= found(path, appendix(path)).keys()
+    notebook = appendix(path)
+    without_a_stage(notebook)
+    assert "first_code_cell_sets_the_stage" in found(path, notebook)
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "says"),
+    [
+        ("code_cells_are_short", longer(10), "the median of a code cell is 10 lines, 9 at most"),
+        ("code_cells_are_short", put("look-1", "x = 1\n" * 21), "look-1: 21 lines"),
+        ("size_is_a_lessons", lambda nb: nb.cells.extend(51 * [code("more", "1")]), "code cells, not 8 to 50"),
+        ("size_is_a_lessons", edit("text-2", WORDS, 99 * WORDS), "words, not 500 to 2600"),
+        ("first_code_cell_sets_the_stage", put("stage", "from helpers import socket"), "Stage among it"),
+        ("first_code_cell_sets_the_stage", put("stage", "from helpers import Stage"), "makes no `Stage(...)`"),
+        ("markdown_cells_are_short", put("why-1", 5 * WORDS), "why-1: 100 words, not 80"),
+        ("navigation_is_last", edit("navigation", "02_answer_a_call", "00_start_here"), "last cell"),
+        ("one_title", edit("title", "# Make", "Make"), "0 headings of the first level"),
+    ],
+)
+def test_an_appendix_that_breaks_a_rule_is_named(folder: Path, rule: str, change: Change, says: str) -> None:
+    path = folder / "a1_the_article_checked.ipynb"
+    path.write_text("{}")
+    notebook = appendix(path)
+    change(notebook)
+    sentences = found(path, notebook).get(rule, [])
+    assert any(says in sentence for sentence in sentences), sentences
 
 
 def test_navigation_leads_to_the_neighbours_that_are_there(folder: Path) -> None:

@@ -22,11 +22,14 @@ from tools.notebooks import (
     Ran,
     code_cells,
     comparable,
+    is_appendix,
+    lessons,
     load,
     navigation,
     sanitizer,
     save,
     text_of,
+    title,
 )
 from tools.refresh import looks_random, name_for, stored_form
 
@@ -178,6 +181,34 @@ def test_outputs_are_compared_as_nbval_does(tmp_path: Path) -> None:
     other = comparable([new_output("display_data", {"text/plain": "9"}), *stream("port ", "77\n")], sanitizer(rules))
     assert one == other == {"stdout": ["port N\n"], "text/plain": ["N"]}
     assert one != comparable(stream("port 1\n"), sanitizer(rules))
+
+
+# ---------------------------------------------------------------------- lessons and appendices
+
+
+def test_appendices_come_after_the_lessons(tmp_path: Path) -> None:
+    names = ["a2_errors_and_words", "01_make_a_call", "a1_the_article_checked", "00_start_here"]
+    paths = {name: lesson(tmp_path, name) for name in names}
+    lesson(tmp_path, "attic")  # neither the one nor the other
+    assert lessons(folder=tmp_path) == [paths[name] for name in sorted(names)]
+    assert [is_appendix(path) for path in lessons(folder=tmp_path)] == [False, False, True, True]
+    for name in ("a1", "a1_the_article_checked", "the_article_checked", "a1_the"):
+        assert lessons([name], tmp_path) == [paths["a1_the_article_checked"]]
+    with pytest.raises(LookupError, match="more than one"):
+        lessons(["a"], tmp_path)
+
+
+def test_a_lesson_is_called_by_its_file_and_an_appendix_by_its_heading(tmp_path: Path) -> None:
+    first, second = lesson(tmp_path, "01_make_a_call"), lesson(tmp_path, "a1_the_article_checked")
+    notebook = load(second)
+    notebook.cells[0].source = "# The article, checked\n\nEvery claim."
+    save(second, notebook)
+    assert [title(path) for path in (first, second)] == ["01 Make a call", "A1 The article, checked"]
+    assert "[A1 The article, checked →](a1_the_article_checked.ipynb)" in navigation(first)
+    assert "[← 01 Make a call](01_make_a_call.ipynb)" in navigation(second)
+    for without in ([], [new_markdown_cell("no heading", id="title")]):
+        save(second, NotebookNode(notebook, cells=without))
+        assert title(second) == "A1 The article checked"
 
 
 # ---------------------------------------------------------------------- chaos
