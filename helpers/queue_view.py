@@ -10,15 +10,14 @@ Who is in line, the kernel tells; in which order they dialled, the record knows.
 from __future__ import annotations
 
 import re
-import sys
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from helpers.diagram import CARD, COLOURS, EDGE, FONT, INK
-from helpers.kernel_view import SocketRow, Source, look, proc_source, psutil_source
+from helpers.kernel_view import SocketRow, Source, look, plain, reaches, written
 from helpers.recording import Endpoint, Recording
 
 SHOWN, UNIT = 8, 8.5  #: so many are shown one by one; pixels of a column of the font
@@ -29,7 +28,7 @@ HEADS = {"knocking": (20, 200), "in line": (270, 310), "accepted": (640, 200)}  
 
 @dataclass(slots=True)
 class Place:
-    """A place in line, or a caller who has none: the learner's name for it ("": free), whose it is, what to say."""
+    """Somebody in line, or a place there: the learner's name for the caller ("": nobody), whose it is, what to say."""
 
     name: str
     role: str
@@ -45,7 +44,7 @@ class Line:
     places: int | None
     waiting: list[Place]
     knocking: list[Place]
-    accepted: list[Place] = field(default_factory=list)
+    accepted: list[Place]
 
     @property
     def free(self) -> int:
@@ -108,13 +107,13 @@ class QueueView:
             if parts["knocking"]:
                 way = "h36m-10-5l10 5l-10 5" if line.free or line.places is None else "h26m-6-6l12 12m0-12l-12 12"
                 drawn.append(_path(f"M228 {last}{way}"))
-            y = top + 38 * max(map(len, parts.values()), default=0) + 4
+            y = top + 38 * max(map(len, parts.values())) + 4
         below = [*([] if self.lines else ["Nobody listens."]), *self.footnotes]
         drawn += [_text(20, y + 20 + 22 * n, note) for n, note in enumerate(below)]
         height = y + 22 * len(below) + 10
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 860 {height}" width="100%" '
-            f'font-family="{FONT}" font-size="14" fill="{INK}" xml:space="preserve"><title>Who waits in line</title>'
+            f'font-family="{FONT}" font-size="14" fill="{INK}"><title>Who waits in line</title>'
             f'<desc>{escape(repr(self))}</desc><rect x="1" y="1" width="858" height="{height - 2}" rx="12" '
             f'fill="{CARD}" stroke="{EDGE}" stroke-width="2"/>{"".join(drawn)}</svg>'
         )
@@ -129,7 +128,7 @@ def _path(d: str) -> str:
 
 
 def _box(head: str, y: int, number: str, place: Place) -> str:
-    (x, width), words = HEADS[head], "  ".join(word for word in (number, place.name, place.note) if word)
+    (x, width), words = HEADS[head], " · ".join(word for word in (number, place.name, place.note) if word)
     words = words if UNIT * len(words) < width - 20 else words[: int((width - 20) / UNIT) - 1] + "…"
     stroke = COLOURS.get(place.role, "#009E73") if place.role else EDGE
     fill, dash = "#fff" if place.name else "none", "none" if place.name and head != "knocking" else "6 4"
@@ -149,7 +148,7 @@ def look_in_line(
     """Who waits before each open listener of the record.  It looks again, for `settle` seconds at most, while somebody
     knocks though a place is free: its SYN may be on the way (or it is not time yet to send it again)."""
     learn_names()
-    source, until = source or (proc_source if sys.platform == "linux" else psutil_source), time.monotonic() + settle
+    until = time.monotonic() + settle
     while True:
         view = _Look(recording, source).view()
         if time.monotonic() >= until or not any(line.knocking and line.free for line in view.lines):
@@ -163,75 +162,63 @@ Found = list[tuple[Endpoint | None, str]]  #: callers, None where one is not rec
 class _Look:
     """One look at the system's table, beside what the record knows of the callers."""
 
-    def __init__(self, recording: Recording, source: Source) -> None:
-        self.told = list[SocketRow]()
-
-        def keep(kinds: Collection[str]) -> tuple[list[SocketRow], list[str]]:
-            self.told, notes = source(kinds)
-            return self.told, notes
-
-        ends = list(recording.ends)
-        self.calls = [event.call for event in list(recording.events) if not event.waits]
-        self.table = look(ends, source=keep)
-        turn = {id(call): n for n, call in enumerate(self.calls)}
-        self.dialled = sorted((end for end in ends if end.dial), key=lambda end: turn.get(id(end.dial), 0))
-        living = {end.fd: end for end in ends if not end.closed}
-        self.rows = [(row, living[row.fd]) for row in self.table.rows if row.fd in living]
-        self.known = {_written(end.local): end for end in self.dialled}
-        self.known |= {_plain(row.local): end for row, end in self.rows if row.peer}
+    def __init__(self, recording: Recording, source: Source | None) -> None:
+        self.table, calls = look(list(recording.ends), source=source, settle=0), [e.call for e in recording.events]
+        living = {end.fd: end for end in recording.ends if not end.closed}
+        self.rows = [(row, living.get(-1 if row.fd is None else row.fd)) for row in self.table.rows]
+        self.accepts = dict.fromkeys(call for call in calls if call.name == "accept")
+        self.dialled = list(dict.fromkeys(c.end for c in calls if c.name.startswith("connect") and c.end))  # in order
+        self.known = {plain(written(end.local)): end for end in self.dialled}
+        self.known |= {plain(row.local): end for row, end in self.rows if end and row.peer}
+        self.through = {end for row, end in self.rows if row.state in IN_LINE}  # as their own side tells
+        self.through |= {end for end in self.dialled if end.dial and not end.dial.error}
 
     def view(self) -> QueueView:
-        lines = [self.line(row, end) for row, end in self.rows if row.state == "LISTEN"]
+        lines = [self.line(row, end) for row, end in self.rows if end and row.state == "LISTEN"]
         notes = [note for note in self.table.footnotes if note.startswith("The system's table")]
         return QueueView(lines, notes or [UNTOLD] * any(line.places is None for line in lines))
 
     def line(self, row: SocketRow, listener: Endpoint) -> Line:
         """What there is to say of one listener; `row.queue` is "2 waiting, backlog 5", or nothing."""
-        numbers = [int(digits) for digits in re.findall(r"\d+", row.queue or "")]
-        knocking, waiting = self.knocking(row), self.waiting(row)
-        others = self.others(listener, {id(end) for end, _ in knocking + waiting})
+        numbers, at = [int(digits) for digits in re.findall(r"\d+", row.queue or "")], {plain(row.local)}
+        waiting, knocking = self.waiting(at), self.knocking(at)
+        seen = {end for end, _ in waiting + knocking}
+        others = [(end, note) for end, note in self.away(at) if end not in seen]
         if not numbers:
-            waiting = [(end, note) for end, note in others if end is not None and self.is_through(end)]
-        else:  # the kernel counts some that it does not list (reset ones), or lists without a name (AF_UNIX)
-            missing = numbers[0] - len(waiting)
+            waiting += [(end, note) for end, note in others if end in self.through]
+        elif missing := max(0, numbers[0] - len(waiting)):  # not listed (reset ones), or without a name (AF_UNIX)
             waiting += others if len(others) == missing else [(None, "")] * missing
-        made = [call.made for call in self.calls if call.name == "accept" and call.end is listener and call.made]
         return Line(
             listener.label,
             (row.queue or "").partition(", ")[2] or f"backlog {listener.backlog}",
             numbers[1] + 1 if numbers[1:] else None,
-            *(self.places(found) for found in (waiting, knocking)),
-            [_place(end.twin) for end in made],
+            self.places(waiting),
+            self.places(knocking),
+            [_place(call.made.twin) for call in self.accepts if call.end is listener and call.made],
         )
 
-    def waiting(self, row: SocketRow) -> Found:
-        """Those that are in the queue, as far as the system lists them."""
-        there = [s for s in self.told if s.state in IN_LINE and not s.owner and _reaches(s.local, row.local)]
-        return [(self.known.get(_plain(s.peer)), _note(s)) for s in there if not s.peer.startswith("unix:")]
+    def waiting(self, at: set[str]) -> Found:
+        """Those that the system lists as connected, and nobody has accepted."""
+        there = [row for row, _ in self.rows if row.name == "(not yet accepted)" and row.state in IN_LINE]
+        there = [row for row in there if reaches(plain(row.local), at) and not row.peer.startswith("unix:")]
+        return [(self.known.get(plain(row.peer)), _note(row)) for row in there]
 
-    def knocking(self, row: SocketRow) -> Found:
+    def knocking(self, at: set[str]) -> Found:
         """Those that are not: in SYN_SENT, or half-way, in SYN_RECV (another was quicker to take the last place)."""
-        outside = [s for s in self.told if s.state == "SYN_SENT" and _reaches(s.peer, row.local)]
-        halfway = [s for s in self.told if s.state == "SYN_RECV" and _reaches(s.local, row.local)]
-        found = [(_plain(s.local), s.state) for s in outside] + [(_plain(s.peer), s.state) for s in halfway]
-        return [(self.known.get(address), state) for address, state in dict(found).items()]
+        ways = [(row.local, row.peer, row.state) for row, _ in self.rows if row.state == "SYN_SENT"]
+        ways += [(row.peer, row.local, row.state) for row, _ in self.rows if row.state == "SYN_RECV"]
+        found = {plain(caller): state for caller, dialled, state in ways if reaches(plain(dialled), at)}
+        return [(self.known.get(caller), state) for caller, state in found.items()]
 
-    def others(self, listener: Endpoint, seen: set[int]) -> Found:
-        """Those that have dialled it, as the record knows, and were neither accepted nor `seen`."""
-        local = _written(listener.local)
-        found = [end for end in self.dialled if _reaches(_written(end.peer), local) and id(end) not in seen]
-        return [(end, "has hung up" * end.closed) for end in found if end.twin is None]
-
-    def is_through(self, end: Endpoint) -> bool:
-        """Is it connected, where only its own side can tell?"""
-        states = {row.state for row, other in self.rows if other is end}
-        return bool(states & IN_LINE) or (end.dial is not None and end.dial.error is None)
+    def away(self, at: set[str]) -> Found:
+        """Those that have dialled, as the record knows, and that no recorded accept() has taken."""
+        there = [end for end in self.dialled if end.twin is None and reaches(plain(written(end.peer)), at)]
+        return [(end, "has hung up" * end.closed) for end in there]
 
     def places(self, found: Found) -> list[Place]:
         """In the order in which they dialled, those that are not recorded last."""
-        order = {id(end): n for n, end in enumerate(self.dialled)}
-        found = sorted(found, key=lambda each: (order.get(id(each[0]), len(order)), each[1]))
-        return [_place(end, note) for end, note in found]
+        order: dict[Endpoint | None, int] = {end: n for n, end in enumerate(self.dialled)}
+        return [_place(*each) for each in sorted(found, key=lambda each: order.get(each[0], len(order)))]
 
 
 def _place(end: Endpoint | None, note: str = "") -> Place:
@@ -244,19 +231,3 @@ def _place(end: Endpoint | None, note: str = "") -> Place:
 def _note(row: SocketRow) -> str:
     unread = f"{row.unread:,} byte{'s' * (row.unread != 1)} unread" if row.unread else ""
     return ", ".join(note for note in (unread, "has hung up" * (row.state == "CLOSE_WAIT")) if note)
-
-
-def _plain(address: str) -> str:
-    """An address of the table as a key; an IPv4 one that came over an IPv6 listener counts in its own form."""
-    return address.replace("[::ffff:", "").replace("]", "")
-
-
-def _written(address: Any) -> str:
-    """An address of the record as such a key."""
-    return f"{'[' * (':' in str(address[0]))}{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
-
-
-def _reaches(address: str, listener: str) -> bool:
-    """Is an address of the table the listener's, or one of all that it listens on?"""
-    host, _, port = _plain(listener).rpartition(":")
-    return _plain(address) == _plain(listener) or (host in ("0.0.0.0", "[::") and address.endswith(f":{port}"))
