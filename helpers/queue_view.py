@@ -20,7 +20,7 @@ from helpers.diagram import CARD, COLOURS, EDGE, FONT, INK
 from helpers.kernel_view import SocketRow, Source, look, plain, reaches, written
 from helpers.recording import Endpoint, Recording
 
-SHOWN, UNIT = 8, 8.5  #: so many are shown one by one; pixels of a column of the font
+SHOWN, UNIT = 8, 8.5  #: so many places are shown one by one, half as many others; pixels of a column of the font
 IN_LINE = {"ESTABLISHED", "CLOSE_WAIT", "connected"}  #: what a call that nobody has accepted yet may be
 UNTOLD = "This system does not tell of its queue: who is in line is what the record knows."
 HEADS = {"knocking": (20, 200), "in line": (270, 310), "accepted": (640, 200)}  #: left edge and width, in pixels
@@ -53,24 +53,25 @@ class Line:
 
     def __str__(self) -> str:
         taken, places = len(self.waiting), self.places
-        if places is None:
-            return f"{self.listener}: {self.backlog}, {taken} in line"
-        full = ": full" * (taken >= places)
-        return f"{self.listener}: {self.backlog}, {taken} of {places:,} place{'s' * (places != 1)} taken{full}"
+        told = f"{taken} in line"
+        if places is not None:
+            told = f"{taken} of {places:,} place{'s' * (places != 1)} taken{': full' * (taken >= places)}"
+        accepted = f"; {len(self.accepted)} accepted" if self.accepted else ""
+        return f"{self.listener}: {self.backlog}, {told}{accepted}"
 
     def parts(self) -> dict[str, list[tuple[str, Place]]]:
         """What stands under each of the HEADS: numbers of places, and who has them."""
-        line = _some([(str(n), place) for n, place in enumerate(self.waiting, 1)])
+        line = _some([(str(n), place) for n, place in enumerate(self.waiting, 1)], SHOWN)
         shown = min(self.free, max(0, SHOWN - len(line)))
         line += [(str(len(self.waiting) + n), Place("", "", "free")) for n in range(1, shown + 1)]
         line += [("…", Place("", "", f"{self.free - shown:,} more free"))] * (self.free > shown)
         others = {"knocking": self.knocking, "accepted": self.accepted}
-        return {"in line": line} | {head: _some([("", place) for place in places]) for head, places in others.items()}
+        return {"in line": line} | {h: _some([("", place) for place in others[h]], SHOWN // 2) for h in others}
 
 
-def _some(places: list[tuple[str, Place]]) -> list[tuple[str, Place]]:
-    hidden = len(places) - SHOWN
-    return places if hidden < 2 else [*places[:SHOWN], ("…", Place("", "", f"{hidden:,} more"))]
+def _some(places: list[tuple[str, Place]], shown: int) -> list[tuple[str, Place]]:
+    hidden = len(places) - shown
+    return places if hidden < 2 else [*places[:shown], ("…", Place("", "", f"{hidden:,} more"))]
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class QueueView:
             told.append(str(line))
             for head, number, place in rows:
                 name = f"{place.name:{width}}  " if place.name else ""
-                told.append(f"  {f'place {number}' if number else head:10}{name}{place.note}".rstrip())
+                told.append(f"  {f'place {number}' if head == 'in line' else head:10}{name}{place.note}".rstrip())
         return "\n".join([*(told or ["Nobody listens."]), *self.footnotes])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -99,15 +100,16 @@ class QueueView:
         drawn, y = list[str](), 8
         for line in self.lines:
             parts, top = line.parts(), y + 70
+            last = max(0, len(parts["in line"]) - 1)  # who knocks stands there, at the end of the line
             drawn += [_text(20, y + 28, str(line), 16), *(_text(x, y + 60, head) for head, (x, _) in HEADS.items())]
             for head, places in parts.items():
-                drawn += [_box(head, top + 38 * n, number, place) for n, (number, place) in enumerate(places)]
-            last = top + 38 * (len(parts["in line"]) - 1) + 15
+                first = last if head == "knocking" else 0
+                drawn += [_box(head, top + 38 * n, number, place) for n, (number, place) in enumerate(places, first)]
             drawn.append(_path(f"M590 {top + 15}h40m-10-5l10 5l-10 5"))  # accept() takes the first
             if parts["knocking"]:
                 way = "h36m-10-5l10 5l-10 5" if line.free or line.places is None else "h26m-6-6l12 12m0-12l-12 12"
-                drawn.append(_path(f"M228 {last}{way}"))
-            y = top + 38 * max(map(len, parts.values())) + 4
+                drawn.append(_path(f"M228 {top + 38 * last + 15}{way}"))
+            y = top + 38 * max(last + max(1, len(parts["knocking"])), len(parts["accepted"])) + 4
         below = [*([] if self.lines else ["Nobody listens."]), *self.footnotes]
         drawn += [_text(20, y + 20 + 22 * n, note) for n, note in enumerate(below)]
         height = y + 22 * len(below) + 10
