@@ -3,7 +3,6 @@
 The kernel makes a connection by itself and puts it into the listener's accept queue, from which `accept()` takes it
 (listen(2), accept(2)).  On Linux `backlog` + 1 fit in.  When it is full, the next caller's SYN is dropped without a
 word; that caller stays in SYN_SENT, and its kernel sends the SYN again, first after about a second: it knocks.
-
 Who is in line, the kernel tells; in which order they dialled, the record knows.
 """
 
@@ -53,11 +52,10 @@ class Line:
 
     def __str__(self) -> str:
         taken, places = len(self.waiting), self.places
-        told = f"{taken} in line"
-        if places is not None:
-            told = f"{taken} of {places:,} place{'s' * (places != 1)} taken{': full' * (taken >= places)}"
-        accepted = f"; {len(self.accepted)} accepted" if self.accepted else ""
-        return f"{self.listener}: {self.backlog}, {told}{accepted}"
+        told = "in line" if places is None else f"of {places:,} place{'s' * (places != 1)} taken"
+        full = ": full" * (places is not None and taken >= places)
+        accepted = f"; {len(self.accepted)} accepted" * bool(self.accepted)
+        return f"{self.listener}: {self.backlog}, {taken} {told}{full}{accepted}"
 
     def parts(self) -> dict[str, list[tuple[str, Place]]]:
         """What stands under each of the HEADS: numbers of places, and who has them."""
@@ -70,8 +68,8 @@ class Line:
 
 
 def _some(places: list[tuple[str, Place]], shown: int) -> list[tuple[str, Place]]:
-    hidden = len(places) - shown
-    return places if hidden < 2 else [*places[:shown], ("…", Place("", "", f"{hidden:,} more"))]
+    more = Place("", "", f"{len(places) - shown:,} more")
+    return places if len(places) < shown + 2 else [*places[:shown], ("…", more)]
 
 
 @dataclass(slots=True)
@@ -88,8 +86,8 @@ class QueueView:
             width = max((len(place.name) for *_, place in rows), default=0)
             told.append(str(line))
             for head, number, place in rows:
-                name = f"{place.name:{width}}  " if place.name else ""
-                told.append(f"  {f'place {number}' if head == 'in line' else head:10}{name}{place.note}".rstrip())
+                where, name = f"place {number}" if head == "in line" else head, f"{place.name:{width}}  "
+                told.append(f"  {where:10}{name * bool(place.name)}{place.note}".rstrip())
         return "\n".join([*(told or ["Nobody listens."]), *self.footnotes])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -138,13 +136,8 @@ def _box(head: str, y: int, number: str, place: Place) -> str:
     return f'{box} stroke-width="2" stroke-dasharray="{dash}"/>{_text(x + 12, y + 20, words)}'
 
 
-# ---------------------------------------------------------------------- looking
-
-
 def look_in_line(
-    recording: Recording,
-    learn_names: Callable[[], None] = lambda: None,
-    source: Source | None = None,
+    recording: Recording, learn_names: Callable[[], None] = lambda: None, source: Source | None = None,
     settle: float = 0.25,
 ) -> QueueView:
     """Who waits before each open listener of the record.  It looks again, for `settle` seconds at most, while somebody
@@ -152,9 +145,11 @@ def look_in_line(
     learn_names()
     until = time.monotonic() + settle
     while True:
-        view = _Look(recording, source).view()
-        if time.monotonic() >= until or not any(line.knocking and line.free for line in view.lines):
-            return view
+        seen = _Look(recording, source)
+        lines = [seen.line(row, end) for row, end in seen.rows if end and row.state == "LISTEN"]
+        if time.monotonic() >= until or not any(line.knocking and line.free for line in lines):
+            notes = [note for note in seen.table.footnotes if note.startswith("The system's table")]
+            return QueueView(lines, notes or [UNTOLD] * any(line.places is None for line in lines))
         time.sleep(0.01)
 
 
@@ -166,38 +161,28 @@ class _Look:
 
     def __init__(self, recording: Recording, source: Source | None) -> None:
         self.table, calls = look(list(recording.ends), source=source, settle=0), [e.call for e in recording.events]
-        living = {end.fd: end for end in recording.ends if not end.closed}
-        self.rows = [(row, living.get(-1 if row.fd is None else row.fd)) for row in self.table.rows]
+        living: dict[int | None, Endpoint] = {end.fd: end for end in recording.ends if not end.closed}
+        self.rows = [(row, living.get(row.fd)) for row in self.table.rows]
         self.accepts = dict.fromkeys(call for call in calls if call.name == "accept")
         self.dialled = list(dict.fromkeys(c.end for c in calls if c.name.startswith("connect") and c.end))  # in order
         self.known = {plain(written(end.local)): end for end in self.dialled}
         self.known |= {plain(row.local): end for row, end in self.rows if end and row.peer}
-        self.through = {end for row, end in self.rows if row.state in IN_LINE}  # as their own side tells
-        self.through |= {end for end in self.dialled if end.dial and not end.dial.error}
-
-    def view(self) -> QueueView:
-        lines = [self.line(row, end) for row, end in self.rows if end and row.state == "LISTEN"]
-        notes = [note for note in self.table.footnotes if note.startswith("The system's table")]
-        return QueueView(lines, notes or [UNTOLD] * any(line.places is None for line in lines))
+        states = {end: row.state for row, end in self.rows}
+        self.through = [e for e in self.dialled if states.get(e) in IN_LINE or (e.dial and not e.dial.error)]
 
     def line(self, row: SocketRow, listener: Endpoint) -> Line:
         """What there is to say of one listener; `row.queue` is "2 waiting, backlog 5", or nothing."""
         numbers, at = [int(digits) for digits in re.findall(r"\d+", row.queue or "")], {plain(row.local)}
         waiting, knocking = self.waiting(at), self.knocking(at)
         seen = {end for end, _ in waiting + knocking}
-        others = [(end, note) for end, note in self.away(at) if end not in seen]
-        if not numbers:
-            waiting += [(end, note) for end, note in others if end in self.through]
-        elif missing := max(0, numbers[0] - len(waiting)):  # not listed (reset ones), or without a name (AF_UNIX)
-            waiting += others if len(others) == missing else [(None, "")] * missing
-        return Line(
-            listener.label,
-            (row.queue or "").partition(", ")[2] or f"backlog {listener.backlog}",
-            numbers[1] + 1 if numbers[1:] else None,
-            self.places(waiting),
-            self.places(knocking),
-            [_place(call.made.twin) for call in self.accepts if call.end is listener and call.made],
-        )
+        others = [(end, note) for end, note in self.through_to(at) if end not in seen]
+        missing = max(0, numbers[0] - len(waiting)) if numbers else len(others)
+        # who is counted is not always listed (reset ones), or without a name (AF_UNIX)
+        waiting += others if len(others) == missing else [(None, "")] * missing
+        backlog = (row.queue or "").partition(", ")[2] or f"backlog {listener.backlog}"
+        places = numbers[1] + 1 if numbers[1:] else None
+        accepted = [_place(call.made.twin) for call in self.accepts if call.end is listener and call.made]
+        return Line(listener.label, backlog, places, self.places(waiting), self.places(knocking), accepted)
 
     def waiting(self, at: set[str]) -> Found:
         """Those that the system lists as connected, and nobody has accepted."""
@@ -212,9 +197,9 @@ class _Look:
         found = {plain(caller): state for caller, dialled, state in ways if reaches(plain(dialled), at)}
         return [(self.known.get(caller), state) for caller, state in found.items()]
 
-    def away(self, at: set[str]) -> Found:
-        """Those that have dialled, as the record knows, and that no recorded accept() has taken."""
-        there = [end for end in self.dialled if end.twin is None and reaches(plain(written(end.peer)), at)]
+    def through_to(self, at: set[str]) -> Found:
+        """Those that got through, as the record knows, and that no recorded accept() has taken."""
+        there = [end for end in self.through if end.twin is None and reaches(plain(written(end.peer)), at)]
         return [(end, "has hung up" * end.closed) for end in there]
 
     def places(self, found: Found) -> list[Place]:
