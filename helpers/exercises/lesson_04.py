@@ -151,8 +151,8 @@ class _Case:
     def _must_be_usable(self, transfer: standard.socket, number: int) -> None:
         if transfer.gettimeout() is not None or (os.name == "posix" and not os.get_blocking(transfer.fileno())):
             raise NotYet(
-                f"{self.case}: the socket of caller {number} does not block, or has a time-out. Whoever gets it wants a "
-                "blocking one: setblocking(True)."
+                f"{self.case}: the socket of caller {number} does not block, or has a time-out. Whoever gets it wants "
+                "a blocking one: setblocking(True)."
             )
         heard = standard.socket.recv(transfer, 16) if poll([transfer], [], PATIENCE / 4) else b""
         if heard != b"%d" % number:

@@ -414,7 +414,7 @@ WRONG = {
         (takes_five, "5 of 20 callers"),
         (leaves_it_unblocked, "left one that does not block"),
         (makes_it_block, "left one that blocks"),
-        (calls_do_not_block, "Whoever gets it wants a blocking one"),
+        (calls_do_not_block, "a blocking one: setblocking(True)"),
         (waits_a_little, "wait for nobody"),
         (returns_pairs, "Return the sockets alone"),
         (closes_the_listener, "closed the listener"),
