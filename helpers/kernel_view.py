@@ -64,7 +64,7 @@ class SocketRow:
 Source = Callable[[Collection[str]], tuple[list[SocketRow], list[str]]]  #: tables that matter → rows, footnotes
 
 
-def _text(address: Any) -> str:
+def written(address: Any) -> str:
     """An address of the socket module as ss(8) writes it."""
     if isinstance(address, tuple) and len(address) > 1:
         host, port = str(address[0]).partition("%")[0], address[1]
@@ -75,9 +75,19 @@ def _text(address: Any) -> str:
     return "unix:" + (path if 0 < len(path) <= 24 else "..." + path[-21:] if path else "unnamed")
 
 
+def plain(address: str) -> str:
+    """An address as a key; an IPv4 one that came over an IPv6 listener counts in its own form."""
+    return address.replace("[::ffff:", "").replace("]", "")
+
+
+def reaches(address: str, listeners: Collection[str]) -> bool:
+    """Does one of `listeners` listen at `address`, or at all addresses with its port?  (All of them are keys.)"""
+    port = address.rpartition(":")[2]
+    return any(at in listeners for at in (address, f"0.0.0.0:{port}", f"[:::{port}"))
+
+
 def _pair(local: str, peer: str) -> tuple[str, str]:
-    """Both ends as a key; an IPv4 address that came over an IPv6 listener counts in its own form."""
-    return local.replace("[::ffff:", "").replace("]", ""), peer.replace("[::ffff:", "").replace("]", "")
+    return plain(local), plain(peer)
 
 
 def parse_inet(text: str) -> list[SocketRow]:
@@ -104,16 +114,16 @@ def parse_inet(text: str) -> list[SocketRow]:
 def _unhex(text: str) -> str:
     digits, port = text.split(":")
     words = [int(digits[n : n + 8], 16).to_bytes(4, sys.byteorder) for n in range(0, len(digits), 8)]
-    return _text((socket.inet_ntop(socket.AF_INET6 if words[1:] else socket.AF_INET, b"".join(words)), int(port, 16)))
+    return written((socket.inet_ntop(socket.AF_INET6 if words[1:] else socket.AF_INET, b"".join(words)), int(port, 16)))
 
 
 def parse_unix(text: str) -> list[SocketRow]:
     """Of /proc/net/unix (proc(5)): the listeners (flag __SO_ACCEPTCON), and the calls that nobody has accepted yet
     (state 02, no inode, the listener's path)."""
     fields = [found for line in text.splitlines()[1:] if len(found := line.split(maxsplit=7)) == 8]
-    rows = [SocketRow(_text(f[7]), _text(""), "connected") for f in fields if f[5:7] == ["02", "0"]]
+    rows = [SocketRow(written(f[7]), written(""), "connected") for f in fields if f[5:7] == ["02", "0"]]
     count = Counter(row.local for row in rows)
-    listeners = [(_text(f[7]), int(f[6])) for f in fields if int(f[3], 16) & 0x10000]
+    listeners = [(written(f[7]), int(f[6])) for f in fields if int(f[3], 16) & 0x10000]
     return rows + [SocketRow(path, "", "LISTEN", inode, queue=f"{count[path]} waiting") for path, inode in listeners]
 
 
@@ -136,7 +146,7 @@ def psutil_source(kinds: Collection[str]) -> tuple[list[SocketRow], list[str]]:
         notes = ["Without privilege, this system shows only the connections that this program has open."]
     for item, pid in found:
         owner = (("fd", item.fd) if item.fd >= 0 else 0) if pid == me else pid and ("process", pid)
-        rows.append(SocketRow(_text(item.laddr or None), _text(item.raddr or None), item.status, owner))
+        rows.append(SocketRow(written(item.laddr or None), written(item.raddr or None), item.status, owner))
     return rows, notes
 
 
@@ -244,7 +254,7 @@ def look(
 
 
 def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: Source) -> SocketTable:
-    recorded = [_pair(_text(end.local), _text(end.peer)) for end in ends]
+    recorded = [_pair(written(end.local), written(end.peer)) for end in ends]
     kinds = {"unix" if a[:5] == "unix:" else "tcp6" if a[:1] == "[" else "tcp" for pair in recorded for a in pair}
     try:
         told, notes = source(kinds if all(end.stream for end in ends) else kinds | {"udp", "udp6"})
@@ -275,9 +285,9 @@ def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: So
     others = []
     for (local, peer), row in zip(pairs, told, strict=True):
         mine, far = known.get((local, peer)), known.get((peer, local))
-        port = local.rpartition(":")[2]
-        calling = row.state in QUEUED and not listeners.isdisjoint({local, f"0.0.0.0:{port}", f"[:::{port}"})
-        if peer and id(row) not in used and (mine or far or calling):
+        calling = row.state in QUEUED and reaches(local, listeners)
+        knocking = row.state == "SYN_SENT" and reaches(peer, listeners)
+        if peer and id(row) not in used and (mine or far or calling or knocking):
             row.name, row.role = "(not recorded)", "outside" if row.owner else "kernel"
             if calling and not row.owner:
                 row.name = "(not yet accepted)"
@@ -299,7 +309,7 @@ def _snapshot(ends: list[Endpoint], names: Callable[[Endpoint], str], source: So
 def _describe(end: Endpoint, seen: SocketRow, complete: bool) -> SocketRow:
     """The row of an open socket: what the system has `seen`, and where it says nothing, what the record knows."""
     row = replace(seen, role=end.role, fd=end.fd)
-    row.local, row.peer = seen.local or _text(end.local), seen.peer or _text(end.peer)
+    row.local, row.peer = seen.local or written(end.local), seen.peer or written(end.peer)
     if not end.stream:
         row.state = "datagrams" + ", connected" * bool(row.peer)
     elif row.state in {"", "CLOSE", "CLOSED", "NONE"}:

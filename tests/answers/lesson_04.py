@@ -1,0 +1,449 @@
+"""Answers to the exercises of lesson 04."""
+
+from __future__ import annotations
+
+import selectors
+import time
+
+from helpers import select
+
+# ---------------------------------------------------------------------- 4a
+
+
+def drain_when_select_says_so(listener):
+    calls = []
+    while select.select([listener], [], [], 0)[0]:
+        try:
+            calls.append(listener.accept()[0])
+        except ConnectionAbortedError:
+            pass
+    for call in calls:
+        call.settimeout(None)
+    return calls
+
+
+def drain_by_recursion(listener):
+    before = listener.gettimeout()
+    listener.settimeout(0)
+    try:
+        call, _ = listener.accept()
+    except BlockingIOError:
+        return []
+    except ConnectionAbortedError:
+        return drain_by_recursion(listener)
+    finally:
+        listener.settimeout(before)
+    call.setblocking(True)
+    return [call, *drain_by_recursion(listener)]
+
+
+class Unblocked:
+    """A listener that does not block for the while."""
+
+    def __init__(self, listener):
+        self.listener, self.before = listener, listener.gettimeout()
+
+    def __enter__(self):
+        self.listener.setblocking(False)
+        return self
+
+    def __exit__(self, *_):
+        self.listener.settimeout(self.before)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while True:
+            try:
+                call, _ = self.listener.accept()
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                raise StopIteration from None
+            call.setblocking(True)
+            return call
+
+
+def drain_with_a_class(listener):
+    with Unblocked(listener) as line:
+        return list(line)
+
+
+def drain_with_selectors(listener):
+    calls = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while selector.select(0):
+            try:
+                calls.append(listener.accept()[0])
+            except ConnectionAbortedError:
+                continue
+    for call in calls:
+        call.setblocking(True)
+    return calls
+
+
+def blocks_on_an_empty_line(listener):
+    calls = []
+    while True:
+        try:
+            calls.append(listener.accept()[0])
+        except (BlockingIOError, TimeoutError):
+            return calls
+
+
+def takes_one(listener):
+    before = listener.gettimeout()
+    listener.setblocking(False)
+    try:
+        return [listener.accept()[0]]
+    except BlockingIOError:
+        return []
+    finally:
+        listener.settimeout(before)
+
+
+def takes_five(listener):
+    return drain_when_select_says_so(listener)[:5]
+
+
+def leaves_it_unblocked(listener):
+    calls = []
+    listener.setblocking(False)
+    while True:
+        try:
+            calls.append(listener.accept()[0])
+        except BlockingIOError:
+            return calls
+
+
+def makes_it_block(listener):
+    try:
+        return leaves_it_unblocked(listener)
+    finally:
+        listener.setblocking(True)
+
+
+def calls_do_not_block(listener):
+    calls = drain_when_select_says_so(listener)
+    for call in calls:
+        call.setblocking(False)
+    return calls
+
+
+def waits_a_little(listener):
+    calls, before = [], listener.gettimeout()
+    listener.settimeout(0.05)
+    try:
+        while True:
+            calls.append(listener.accept()[0])
+    except TimeoutError:
+        return calls
+    finally:
+        listener.settimeout(before)
+
+
+def returns_pairs(listener):
+    return [(call, call.getpeername()) for call in drain_when_select_says_so(listener)]
+
+
+def closes_the_listener(listener):
+    calls = drain_when_select_says_so(listener)
+    listener.close()
+    return calls
+
+
+def never_catches(listener):
+    before = listener.gettimeout()
+    listener.setblocking(False)
+    calls = []
+    try:
+        while True:
+            calls.append(listener.accept()[0])
+    finally:
+        listener.settimeout(before)
+
+
+def an_aborted_call_is_an_error(listener):
+    before = listener.gettimeout()
+    try:
+        return leaves_it_unblocked(listener)
+    finally:
+        listener.settimeout(before)
+
+
+def any_error_ends_it(listener):
+    calls, before = [], listener.gettimeout()
+    listener.setblocking(False)
+    try:
+        while True:
+            calls.append(listener.accept()[0])
+    except OSError:
+        return calls
+    finally:
+        listener.settimeout(before)
+
+
+def any_other_error_ends_it(listener):
+    calls, before = [], listener.gettimeout()
+    listener.setblocking(False)
+    while True:
+        try:
+            calls.append(listener.accept()[0])
+        except ConnectionAbortedError:
+            continue
+        except OSError:
+            listener.settimeout(before)
+            return calls
+
+
+def puts_it_back_at_the_end_only(listener):
+    calls, before = [], listener.gettimeout()
+    listener.setblocking(False)
+    while True:
+        try:
+            calls.append(listener.accept()[0])
+        except ConnectionAbortedError:
+            continue
+        except BlockingIOError:
+            break
+    listener.settimeout(before)
+    return calls
+
+
+def asks_who_it_is(listener):
+    calls = drain_when_select_says_so(listener)
+    return sorted(calls, key=lambda call: call.getpeername() and 0)
+
+
+def hears_them_too(listener):
+    calls = drain_when_select_says_so(listener)
+    for call in calls:
+        call.recv(16)
+    return calls
+
+
+def last_comes_first(listener):
+    return drain_when_select_says_so(listener)[::-1]
+
+
+def closes_the_calls(listener):
+    calls = drain_when_select_says_so(listener)
+    for call in calls:
+        call.close()
+    return calls
+
+
+def tells_how_many(listener):
+    return len(drain_when_select_says_so(listener))
+
+
+def forgets_to_return(listener):
+    drain_when_select_says_so(listener)
+
+
+# ---------------------------------------------------------------------- 4b
+
+
+def until_by_select(listener, deadline):
+    calls = []
+    try:
+        while select.select([listener], [], [], max(0, deadline - time.monotonic()))[0]:
+            try:
+                calls.append(listener.accept()[0])
+            except ConnectionAbortedError:
+                continue
+    except BaseException:
+        for call in calls:
+            call.close()
+        raise
+    for call in calls:
+        call.setblocking(True)
+    return calls
+
+
+def until_by_drain(listener, deadline):
+    calls = []
+    try:
+        while True:
+            late = time.monotonic() >= deadline
+            with Unblocked(listener) as line:
+                for call in line:
+                    calls.append(call)  # (what was taken before an error is to be closed)
+            if late:
+                return calls
+            select.select([listener], [], [], max(0, deadline - time.monotonic()))
+    except BaseException:
+        for call in calls:
+            call.close()
+        raise
+
+
+def until_by_recursion(listener, deadline):
+    before = listener.gettimeout()
+    try:
+        listener.settimeout(max(0.0, deadline - time.monotonic()))
+        call, _ = listener.accept()
+        listener.settimeout(before)
+    except ConnectionAbortedError:
+        listener.settimeout(before)
+        return until_by_recursion(listener, deadline)
+    except (BlockingIOError, TimeoutError):
+        listener.settimeout(before)
+        return []
+    except OSError:
+        if listener.fileno() != -1:
+            listener.settimeout(before)
+        raise
+    try:
+        call.setblocking(True)
+        return [call, *until_by_recursion(listener, deadline)]
+    except BaseException:
+        call.close()
+        raise
+
+
+def _until(listener, deadline, caught=(BlockingIOError, TimeoutError), left=None, put_back=True, tidy=True):
+    """One that may be spoilt in many ways."""
+    calls, before = [], listener.gettimeout()
+    left = left or (lambda: max(0, deadline - time.monotonic()))
+    try:
+        while True:
+            try:
+                listener.settimeout(left())
+                call, _ = listener.accept()
+            except ConnectionAbortedError:
+                continue
+            except caught:
+                return calls
+            call.setblocking(True)
+            calls.append(call)
+    except BaseException:
+        if tidy:
+            for call in calls:
+                call.close()
+        raise
+    finally:
+        if put_back and listener.fileno() >= 0:
+            listener.settimeout(before)
+
+
+def a_negative_time_out(listener, deadline):
+    return _until(listener, deadline, left=lambda: deadline - time.monotonic())
+
+
+def the_whole_time_for_each(listener, deadline):
+    patience = max(0, deadline - time.monotonic())
+    return _until(listener, deadline, left=lambda: patience)
+
+
+def leaves_the_time_out(listener, deadline):
+    return _until(listener, deadline, put_back=False)
+
+
+def every_error_is_the_end(listener, deadline):
+    return _until(listener, deadline, caught=OSError)
+
+
+def leaves_calls_open(listener, deadline):
+    return _until(listener, deadline, tidy=False)
+
+
+def pairs_until(listener, deadline):
+    return returns_pairs(listener) + _until(listener, deadline)
+
+
+def nobody_when_it_is_late(listener, deadline):
+    return _until(listener, deadline) if time.monotonic() < deadline else []
+
+
+def returns_at_once(listener, deadline):
+    return drain_with_a_class(listener)
+
+
+def returns_after_the_first(listener, deadline):
+    calls = drain_with_a_class(listener)
+    if not calls:
+        select.select([listener], [], [], max(0, deadline - time.monotonic()))
+        calls = drain_with_a_class(listener)
+    return calls
+
+
+def asks_again_and_again(listener, deadline):
+    calls = drain_with_a_class(listener)
+    while time.monotonic() < deadline:
+        calls += drain_with_a_class(listener)
+    return calls
+
+
+def ignores_the_deadline(listener, deadline):
+    return _until(listener, deadline, left=lambda: None)
+
+
+def time_out_is_an_error(listener, deadline):
+    return _until(listener, deadline, caught=BlockingIOError)
+
+
+def closes_it_at_the_deadline(listener, deadline):
+    calls = _until(listener, deadline)
+    listener.close()
+    return calls
+
+
+def aborted_is_the_end(listener, deadline):
+    calls, before = [], listener.gettimeout()
+    try:
+        while True:
+            listener.settimeout(max(0, deadline - time.monotonic()))
+            calls.append(listener.accept()[0])
+    except (BlockingIOError, TimeoutError):
+        return calls
+    finally:
+        listener.settimeout(before)
+
+
+RIGHT = {
+    "4a": [drain_when_select_says_so, drain_by_recursion, drain_with_a_class, drain_with_selectors],
+    "4b": [until_by_select, until_by_drain, until_by_recursion],
+}
+WRONG = {
+    "4a": [
+        (blocks_on_an_empty_line, "it was in accept()"),
+        (takes_one, "1 of 3 callers who came in time is in your list"),
+        (takes_five, "5 of 20 callers"),
+        (leaves_it_unblocked, "left one that does not block"),
+        (makes_it_block, "left one that blocks"),
+        (calls_do_not_block, "a blocking one: setblocking(True)"),
+        (waits_a_little, "wait for nobody"),
+        (returns_pairs, "Return the sockets alone"),
+        (closes_the_listener, "closed the listener"),
+        (never_catches, "nobody is in line: catch it"),
+        (an_aborted_call_is_an_error, "go on with the next one in line"),
+        (any_error_ends_it, "1 of 2 callers"),
+        (any_other_error_ends_it, "as if nothing had happened"),
+        (puts_it_back_at_the_end_only, "also where something fails"),
+        (asks_who_it_is, "raised OSError"),
+        (hears_them_too, "Taking a call is not hearing it"),
+        (last_comes_first, "not in the order in which they dialled"),
+        (closes_the_calls, "is closed already"),
+        (tells_how_many, "returned 3"),
+        (forgets_to_return, "returned None"),
+    ],
+    "4b": [
+        (a_negative_time_out, "ValueError: Timeout value out of range"),
+        (the_whole_time_for_each, "still took calls"),
+        (leaves_the_time_out, "Put it back before you return"),
+        (every_error_is_the_end, "as if nothing had happened"),
+        (leaves_calls_open, "2 of the calls that your function had taken stayed open"),
+        (pairs_until, "Return the sockets alone"),
+        (nobody_when_it_is_late, "0 of 2 callers"),
+        (returns_at_once, "with nobody. Others may still come"),
+        (returns_after_the_first, "with 1 caller. Others may still come"),
+        (asks_again_and_again, "Don't ask again and again"),
+        (ignores_the_deadline, "did not return"),
+        (time_out_is_an_error, "That nobody came in time is no error"),
+        (closes_it_at_the_deadline, "closed the listener"),
+        (aborted_is_the_end, "go on with the next one in line"),
+    ],
+}
