@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -21,8 +22,9 @@ def compile_c(source: str | Path) -> Path | None:
     if compiler is None:
         return None
     source = Path(source).resolve()
-    program = source.with_suffix(".out")
-    subprocess.run([compiler, "-Wall", "-Wextra", "-o", str(program), str(source)], check=True, timeout=60)
+    program, made = source.with_suffix(".out"), source.with_suffix(f".{os.getpid()}.out")
+    subprocess.run([compiler, "-Wall", "-Wextra", "-o", str(made), str(source)], check=True, timeout=60)
+    made.replace(program)  # in one step: another notebook may be about to start it
     return program
 
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 import ast
 import builtins
 import dis
+import hashlib
 import inspect
+import os
 import re
 import sys
+import tempfile
 from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -231,20 +234,33 @@ def scripts(
 
 
 def write(scripts: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Write the scripts into a folder.  A file in its place that is not as it was written last, edited perhaps, is kept
-    as `server.py.old`, the next one as `server.py.old2`: gives for each script that name, or ""."""
+    """Write the scripts into a folder; a file in its place that somebody has edited is kept as `server.py.old`, the
+    next one as `server.py.old2`.  Gives for each script the name of what was kept, or "".
+
+    What it wrote itself, it knows by the checksums in the file `.taken_home`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = dict.fromkeys(scripts, "")
+    checksums, kept = folder / ".taken_home", dict.fromkeys(scripts, "")
+    known = checksums.read_text("ascii").split() if checksums.exists() else []
     for name, text in scripts.items():
-        path = (folder / name).resolve()
-        there = path.read_bytes() if path.exists() else b""
-        if there and there not in (text.encode(), _written.get(path)):
+        path = folder / name
+        if path.exists() and _checksum(path.read_bytes()) not in (_checksum(text.encode()), *known):
             olds = (f"{name}.old{number or ''}" for number in (0, *range(2, 1000)))
             kept[name] = next(old for old in olds if not (folder / old).exists())
             path.replace(folder / kept[name])
-        path.write_bytes(text.encode())
-        _written[path] = text.encode()
+        replace_file(path, text)
+    known = list(dict.fromkeys([*known, *(_checksum(text.encode()) for text in scripts.values())]))
+    replace_file(checksums, "\n".join(known[-100:]) + "\n")
     return kept
 
 
-_written: dict[Path, bytes] = {}  # by this program, at last
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text in one step: another notebook, which does the same, never finds half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

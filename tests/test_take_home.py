@@ -193,7 +193,7 @@ def test_write_makes_the_folder_and_keeps_what_was_edited(tmp_path: Path) -> Non
     assert write(made, folder) == {"server.py": "", "client.py": ""}
     assert (folder / "server.py").read_bytes() == "print('grüße')\n".encode()
     write(made, folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["client.py", "server.py"]
+    assert sorted(path.name for path in folder.iterdir()) == [".taken_home", "client.py", "server.py"]
     (folder / "server.py").write_text("mine\n", encoding="utf-8")
     assert write(made, folder) == {"server.py": "server.py.old", "client.py": ""}
     assert (folder / "server.py").read_bytes() == "print('grüße')\n".encode()
