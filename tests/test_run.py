@@ -47,6 +47,11 @@ sys.exit(int(os.environ.get("STATUS", 0)))
 """
 
 
+def hear_interrupts() -> None:
+    """A program that runs in the background of a shell ignores SIGINT, and so do those that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Course:
     """A small copy of the course in a folder with a space in its name."""
 
@@ -100,7 +105,7 @@ class Course:
         process = subprocess.Popen(
             [sys.executable, str(self.folder / "run.py")], env=self.environment(FAKE_UV="waits", **environment),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            encoding="utf-8", start_new_session=True,
+            encoding="utf-8", start_new_session=True, preexec_fn=None if WINDOWS else hear_interrupts,
         )  # fmt: skip
         assert process.stdout
         while not process.stdout.readline().startswith("uv pip install"):
