@@ -11,7 +11,7 @@ from html import escape
 from textwrap import fill
 
 #: Each verdict, and whether the claim should then hold on this machine; None: either way.
-VERDICTS = {"holds": True, "held then": False, "never held": False, "it depends": None, "a matter of taste": None}
+VERDICTS = {"holds": True, "held then": False, "never held": False, "a matter of taste": None}
 _MAN, _RFC = "https://man7.org/linux/man-pages/man{1}/{0}.{1}.html", "https://www.rfc-editor.org/rfc/rfc{0}"
 _SOURCES = {r"\bRFC (\d+)": _RFC, r"\b(\w+)\((\d)\)": _MAN}
 _CELL = "text-align:left;vertical-align:top;padding:4px 8px;font-size:14px;white-space:normal"
@@ -78,8 +78,6 @@ class Claims(_Table):
             told = saw
         elif here is None:
             told = "– not tried here"
-        elif verdict == "it depends":
-            told = f"{'here too' if here else 'not here'}: {saw}"
         else:
             told = f"{'✓' if VERDICTS[verdict] is here else '✗ contradicted here:'} {saw}"
         self.rows[claim] = (claim, verdict, told, source)

@@ -22,6 +22,7 @@ from helpers.waits import Wait
 Result = TypeVar("Result")
 AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))  # Windows has none
 WHOLE = int(getattr(socket, "MSG_WAITALL", 0))
+PATIENCE = 3.0  #: seconds that a plain cell waits without a word
 LOOKS = 16  #: so many calls of a socket look for the name that the program has for it
 
 
@@ -54,6 +55,13 @@ def learn_name(end: Endpoint | None) -> None:
     if end is not None and end.name is None and end.looked_for < LOOKS:
         end.looked_for += 1
         end.name = _name_in(sys._getframe(1), end)
+
+
+def speak_up(wait: Wait) -> None:
+    """A plain cell that waits for long has perhaps lost its first line: nobody but ■ can end that."""
+    left = wait.left()
+    if (left is None or left > PATIENCE) and not wait.ready(PATIENCE):
+        print(f"this plain cell waits in {wait.words}: end it with ■ (should it begin with %%server or %%client?)")
 
 
 def note_error(call: Call, problem: BaseException) -> None:
@@ -195,5 +203,7 @@ class waiting_socket(socket.socket):
                 recorder.recording.add(call, waits=True)
 
         learn_name(self.end)
+        if actor.name == "notebook":
+            speak_up(wait)
         if not gate.wait(actor, wait, begins):
             raise TimeoutError("timed out")

@@ -46,8 +46,8 @@ PANELS = [
     ("who is hung up on", 606, 330, 342, 222),
 ]  #: what the states in each quarter have in common: x, y, width, height
 NOTES = [
-    "A reset leads from any state to CLOSED.",
-    "Not drawn: both ends dial at once, or a call ends before it stands.",
+    "A reset leads from any state but LISTEN to CLOSED.",
+    "Not drawn: both dial at once, a call ends before it stands, FIN and ACK come in one.",
 ]
 
 

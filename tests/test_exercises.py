@@ -124,6 +124,11 @@ def test_an_answer_that_only_begins_when_it_is_awaited_is_told_so():
         assert "write def, without async and without yield" in outcome.message
 
 
+def test_a_slip_is_told_without_what_it_led_to():
+    outcome = EXERCISES["6a"].check(lambda connection, timeout: connection.shutdown(SHUT_WR))  # noqa: F821
+    assert outcome.message.endswith("raised NameError: name 'SHUT_WR' is not defined.")
+
+
 def test_the_default_time_out_is_put_back():
     before = recorded_socket.getdefaulttimeout()
     EXERCISES["0a"].check(lambda text: recorded_socket.setdefaulttimeout(0.3) or text)

@@ -213,6 +213,16 @@ def test_a_wrong_word_after_the_role_is_told(kernel):
     assert "run_cell_magic" not in shown.traceback
 
 
+def test_a_plain_cell_that_waits_says_so(kernel):
+    kernel.run("from helpers import recorder\nrecorder.PATIENCE = 0.2")
+    kernel.run(LISTEN)
+    told = kernel.run("listener.settimeout(0.5)\nlistener.accept()")
+    assert told.text.startswith("this plain cell waits in accept(): end it with ■")
+    assert told.error.startswith("TimeoutError")
+    assert kernel.run("listener.settimeout(0.1)\nlistener.accept()").text == ""
+    kernel.run("recorder.PATIENCE = 3.0")
+
+
 def test_input_is_answered_while_its_cell_is_in_front(kernel):
     shown = kernel.run("%%server\nname = input('who? ')\nprint('hello', name)", answer="Mira")
     assert shown.text == "server │ hello Mira\n"

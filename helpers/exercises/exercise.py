@@ -110,7 +110,7 @@ class Exercise:
             return Outcome(
                 self.name,
                 "not tried yet",
-                f"Write the body of {wanted} in place of the three dots, then run the cell again.",
+                f"Write the body of {wanted} in place of the three dots (the name stays), then run the cell again.",
             )
         if self.given is not None and _does(answer) == _does(self.given):
             return Outcome(
@@ -124,7 +124,7 @@ class Exercise:
         except NotYet as problem:
             trial = Trial.latest
             calls, printed = (trial.calls(), trial.printed) if trial is not None else ("", "")
-            return Outcome(self.name, "not yet", str(problem), calls, printed)
+            return Outcome(self.name, "not yet", _said(problem, trial), calls, printed)
         finally:
             Trial.latest = None
         return Outcome(self.name, "right", self._praise)
@@ -140,6 +140,14 @@ class Exercise:
     def solution(self) -> None:
         """Print the reference: one right answer of many, the one that the course's own tests run."""
         print(inspect.getsource(self.reference).rstrip())
+
+
+def _said(problem: NotYet, trial: Trial | None) -> str:
+    """The sentence; where a name or a type was wrong, without what the judge has to say of the network."""
+    told = str(problem)
+    if trial is not None and isinstance(trial.error, (NameError, TypeError)) and (slip := trial.raised()) in told:
+        told = told[: told.index(slip) + len(slip)] + "."
+    return told
 
 
 def _untouched(answer: Callable[..., Any]) -> bool:
