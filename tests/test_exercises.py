@@ -125,7 +125,7 @@ def test_an_answer_that_only_begins_when_it_is_awaited_is_told_so():
 
 
 def test_a_slip_is_told_without_what_it_led_to():
-    outcome = EXERCISES["6a"].check(lambda connection, timeout: connection.shutdown(SHUT_WR))  # noqa: F821
+    outcome = EXERCISES["6a"].check(lambda connection, timeout=2.0: connection.shutdown(SHUT_WR))  # noqa: F821
     assert outcome.message.endswith("raised NameError: name 'SHUT_WR' is not defined.")
 
 
