@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as standard
+import sys
 
 import pytest
 
@@ -83,3 +84,15 @@ def test_is_refused_tells_refusal_from_use(monkeypatch):
 
     monkeypatch.setattr(standard, "socket", Refusing)
     assert lesson_03._is_refused(1)
+
+
+def test_the_calls_that_are_shown_have_names_of_options_and_none_of_the_checks_own():
+    def gives_two(port=0):
+        listener = socket.create_server(("127.0.0.1", 0))
+        socket.create_connection(listener.getsockname()).shutdown(socket.SHUT_WR)
+        return listener, socket.create_server(("127.0.0.1", 0))
+
+    calls = exercise_3b.check(gives_two).calls
+    assert "setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)" in calls or sys.platform == "win32"
+    assert "shutdown(SHUT_WR)" in calls
+    assert "left" not in calls

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import re
 import socket as standard
+import sys
 from urllib.parse import urlsplit
 
 from helpers import socket
@@ -129,6 +130,37 @@ def takes_any_other(ports):
         return bind_with_one_socket([0])
 
 
+def sets_reuse_and_only_binds(ports):
+    last = ValueError("an empty list")
+    for port in ports:
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+            return one
+        except OSError as problem:
+            one.close()
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            last = problem
+    raise last
+
+
+def forgets_the_out_of_range(ports):
+    last = ValueError("an empty list")
+    for port in ports:
+        one = socket.socket()
+        try:
+            one.bind(("127.0.0.1", port))
+            return one
+        except OSError as problem:  # an OverflowError is none
+            one.close()
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            last = problem
+    raise last
+
+
 def gives_up_without_a_word(ports):
     try:
         return bind_with_one_socket(ports)
@@ -197,6 +229,34 @@ def new_family_only(port=0):
     listener.bind(("::", port))
     listener.listen()
     return listener
+
+
+def leaves_v6only_as_it_is(port=0):
+    six = socket.has_dualstack_ipv6()
+    listener = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
+    try:
+        listener.bind(("::" if six else "127.0.0.1", port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def asks_nobody_for_dual_stack(port=0):
+    listener = socket.socket(socket.AF_INET6)
+    try:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::", port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def expects_dual_stack(port=0):
+    return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 def never_listens(port=0):
@@ -365,6 +425,20 @@ def needs_no_brackets(text):
     return host.strip("[]"), int(port)
 
 
+def allows_a_bracket(text):
+    host, _, port = text.rpartition(":")
+    if host[:1] != "[" and host[-1:] != "]":
+        return split_by_pattern(f"{host.replace('[', '')}:{port}")
+    return split_by_pattern(text)
+
+
+def forgets_the_bracket_behind(text):
+    host, _, port = text.rpartition(":")
+    if host[:1] != "[" and ":" not in host:
+        return split_by_pattern(f"{host.rstrip(']')}:{port}")
+    return split_by_pattern(text)
+
+
 def raises_what_inet_pton_raises(text):
     if text.startswith("[") and "]:" in text:
         socket.inet_pton(socket.AF_INET6, text[1 : text.index("]")])
@@ -386,6 +460,7 @@ WRONG = {
         (binds_every_address, "Bind 127.0.0.1"),
         (takes_the_lowest, "was the first that was free"),
         (takes_any_other, "all in use: your function returned a socket bound to"),
+        (forgets_the_out_of_range, "then 70000, then a free one: a socket was left open"),
         (gives_up_without_a_word, "all in use: your function returned None"),
         (forgets_the_empty_list, "An empty list: your function raised UnboundLocalError"),
     ],
@@ -408,6 +483,8 @@ WRONG = {
         (says_none, "returned None. Raise ValueError"),
         (asks_urlsplit, "('localhost', None). Raise ValueError: it has no port"),
         (needs_no_brackets, "leaves open where the port begins"),
+        (allows_a_bracket, "For 'a[b:80': your function returned"),
+        (forgets_the_bracket_behind, "For 'x]:80': your function returned"),
         (raises_what_inet_pton_raises, "Let it be a ValueError"),
     ],
 }
@@ -417,4 +494,10 @@ if _has_ipv6():  # elsewhere the first of these is right, and nobody can tell of
         (new_loopback_only, "takes the callers of this address"),
         (new_family_only, "Turn IPV6_V6ONLY off"),
         (one_of_two, "One single listener takes both"),
+        (asks_nobody_for_dual_stack, "is False: callers should find you on 127.0.0.1 alone"),
+        (expects_dual_stack, "is False: your function raised ValueError"),
     ]
+if sys.platform == "linux":  # elsewhere two that bind so are kept apart, and an IPv6 socket may begin otherwise
+    WRONG["3a"].append((sets_reuse_and_only_binds, "With SO_REUSEADDR they share it"))
+    if _has_ipv6():
+        WRONG["3b"].append((leaves_v6only_as_it_is, "only because IPV6_V6ONLY is off at first"))
