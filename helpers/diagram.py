@@ -86,7 +86,8 @@ def _constant(prefix: str, value: Any) -> str:
     return min(names, key=len, default=_value(value))  # SO_REUSEADDR, not SO_J1939_PROMISC
 
 
-def _arguments(call: Call) -> str:
+def arguments(call: Call) -> str:
+    """What a call was made with, for a person: options and ways by their names."""
     args, name = call.args, call.name
     words = [_value(arg) for arg in args if (name, arg) not in (("socket", -1), ("select", None))]
     if name in CONNECTS | {"bind", "sendto"}:
@@ -155,7 +156,7 @@ class _Story:
 
     def row(self, event: Event) -> Row:
         call, end = event.call, event.call.end
-        text = f"{self._subject(call)}{call.name}({_arguments(call)})"
+        text = f"{self._subject(call)}{call.name}({arguments(call)})"
         text = f"{text} waits …" if event.waits else f"{'… ' * call.waited}{text}{_outcome(call)}{_notes(call)}"
         arrow, label = self._arrow(call, event.waits)
         self.said |= {(end, word) for word in (call.name, arrow, *call.args[1:2]) if word in SAID}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers.cells import is_learners, learners_only, line_of, route_output
-from helpers.diagram import _arguments as with_names
+from helpers.diagram import arguments
 from helpers.gate import RUNNING, Actor, Wake, gate, poll
 from helpers.recorded_socket import force_close, recorder
 from helpers.recording import Call, Recording
@@ -143,7 +143,7 @@ class Trial:
 def _told(call: Call) -> str:
     args = ", ".join(_brief(arg) for arg in call.args if call.name != "socket")
     if call.name in ("setsockopt", "shutdown"):
-        args = with_names(call)  # SO_REUSEADDR, SHUT_WR: not their numbers
+        args = arguments(call)  # SO_REUSEADDR, SHUT_WR: not their numbers
     subject = f"{call.end.label}." if call.end is not None and call.name != "socket" else ""
     if call.error is not None:
         ended = isinstance(call.error, SystemExit)
