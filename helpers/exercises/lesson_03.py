@@ -330,7 +330,7 @@ ADDRESSES = {
     "[::1]:80": ("::1", 80),
     "[2001:db8::7]:443": ("2001:db8::7", 443),
     "[::ffff:127.0.0.1]:8080": ("::ffff:127.0.0.1", 8080),
-    "My Host:80": ("My Host", 80),
+    "my host:80": ("my host", 80),
 }
 NO_ADDRESSES = {
     "localhost": "it has no port",
