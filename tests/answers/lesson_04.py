@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import selectors
 import time
+from contextlib import ExitStack
 
 from helpers import select
+from helpers.exercises.lesson_04 import drain
 
 # ---------------------------------------------------------------------- 4a
 
@@ -17,6 +19,10 @@ def drain_when_select_says_so(listener):
             calls.append(listener.accept()[0])
         except ConnectionAbortedError:
             pass
+        except OSError:
+            for call in calls:
+                call.close()
+            raise
     for call in calls:
         call.settimeout(None)
     return calls
@@ -33,22 +39,28 @@ def drain_by_recursion(listener):
         return drain_by_recursion(listener)
     finally:
         listener.settimeout(before)
-    call.setblocking(True)
-    return [call, *drain_by_recursion(listener)]
+    try:
+        call.setblocking(True)
+        return [call, *drain_by_recursion(listener)]
+    except BaseException:
+        call.close()
+        raise
 
 
 class Unblocked:
     """A listener that does not block for the while."""
 
     def __init__(self, listener):
-        self.listener, self.before = listener, listener.gettimeout()
+        self.listener, self.before, self.calls = listener, listener.gettimeout(), []
 
     def __enter__(self):
         self.listener.setblocking(False)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         self.listener.settimeout(self.before)
+        for call in self.calls if error else []:
+            call.close()
 
     def __iter__(self):
         return self
@@ -62,6 +74,7 @@ class Unblocked:
             except BlockingIOError:
                 raise StopIteration from None
             call.setblocking(True)
+            self.calls.append(call)
             return call
 
 
@@ -72,15 +85,16 @@ def drain_with_a_class(listener):
 
 def drain_with_selectors(listener):
     calls = []
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, ExitStack() as taken:
         selector.register(listener, selectors.EVENT_READ)
         while selector.select(0):
             try:
-                calls.append(listener.accept()[0])
+                calls.append(taken.enter_context(listener.accept()[0]))
             except ConnectionAbortedError:
                 continue
-    for call in calls:
-        call.setblocking(True)
+        for call in calls:
+            call.setblocking(True)
+        taken.pop_all()
     return calls
 
 
@@ -198,6 +212,42 @@ def any_other_error_ends_it(listener):
             return calls
 
 
+def leaves_them_open(listener):
+    calls, before = [], listener.gettimeout()
+    listener.setblocking(False)
+    try:
+        while True:
+            try:
+                call, _ = listener.accept()
+                call.setblocking(True)
+                calls.append(call)
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return calls
+    finally:
+        listener.settimeout(before)
+
+
+def says_nothing_of_blocking(listener):
+    calls, before = [], listener.gettimeout()
+    listener.setblocking(False)
+    try:
+        while True:
+            try:
+                calls.append(listener.accept()[0])
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return calls
+    except OSError:
+        for call in calls:
+            call.close()
+        raise
+    finally:
+        listener.settimeout(before)
+
+
 def puts_it_back_at_the_end_only(listener):
     calls, before = [], listener.gettimeout()
     listener.setblocking(False)
@@ -269,8 +319,7 @@ def until_by_drain(listener, deadline):
         while True:
             late = time.monotonic() >= deadline
             with Unblocked(listener) as line:
-                for call in line:
-                    calls.append(call)  # (what was taken before an error is to be closed)
+                calls += line
             if late:
                 return calls
             select.select([listener], [], [], max(0, deadline - time.monotonic()))
@@ -278,6 +327,32 @@ def until_by_drain(listener, deadline):
         for call in calls:
             call.close()
         raise
+
+
+def until_with_4a(listener, deadline):
+    calls = drain(listener)
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            select.select([listener], [], [], left)
+            calls += drain(listener)
+    except BaseException:
+        for call in calls:
+            call.close()
+        raise
+    return calls
+
+
+def until_by_selectors(listener, deadline):
+    with selectors.DefaultSelector() as selector, ExitStack() as taken:
+        selector.register(listener, selectors.EVENT_READ)
+        calls = []
+        while True:
+            for call in drain(listener):
+                calls.append(taken.enter_context(call))
+            if (left := deadline - time.monotonic()) <= 0:
+                taken.pop_all()
+                return calls
+            selector.select(left)
 
 
 def until_by_recursion(listener, deadline):
@@ -304,7 +379,7 @@ def until_by_recursion(listener, deadline):
         raise
 
 
-def _until(listener, deadline, caught=(BlockingIOError, TimeoutError), left=None, put_back=True, tidy=True):
+def _until(listener, deadline, caught=(BlockingIOError, TimeoutError), left=None, put_back=True, tidy=True, asks=True):
     """One that may be spoilt in many ways."""
     calls, before = [], listener.gettimeout()
     left = left or (lambda: max(0, deadline - time.monotonic()))
@@ -317,7 +392,8 @@ def _until(listener, deadline, caught=(BlockingIOError, TimeoutError), left=None
                 continue
             except caught:
                 return calls
-            call.setblocking(True)
+            if asks:
+                call.setblocking(True)
             calls.append(call)
     except BaseException:
         if tidy:
@@ -348,6 +424,40 @@ def every_error_is_the_end(listener, deadline):
 
 def leaves_calls_open(listener, deadline):
     return _until(listener, deadline, tidy=False)
+
+
+def reuses_4a_and_leaves_calls_open(listener, deadline):
+    calls = drain(listener)
+    while (left := deadline - time.monotonic()) > 0:
+        select.select([listener], [], [], left)
+        calls += drain(listener)
+    return calls
+
+
+def the_deadline_is_a_time_out(listener, deadline):
+    return _until(listener, deadline, left=lambda: deadline)
+
+
+def select_until_the_deadline(listener, deadline):
+    calls = drain(listener)
+    while time.monotonic() < deadline and select.select([listener], [], [], deadline)[0]:
+        calls += drain(listener)
+    return calls
+
+
+def sleeps_until_the_deadline(listener, deadline):
+    time.sleep(max(0, deadline - time.monotonic()))
+    return drain(listener)
+
+
+def sleeps_after_the_first(listener, deadline):
+    calls = drain(listener)
+    time.sleep(max(0, deadline - time.monotonic()))
+    return calls + drain(listener)
+
+
+def says_nothing_of_blocking_until(listener, deadline):
+    return _until(listener, deadline, asks=False)
 
 
 def pairs_until(listener, deadline):
@@ -405,7 +515,7 @@ def aborted_is_the_end(listener, deadline):
 
 RIGHT = {
     "4a": [drain_when_select_says_so, drain_by_recursion, drain_with_a_class, drain_with_selectors],
-    "4b": [until_by_select, until_by_drain, until_by_recursion],
+    "4b": [until_by_select, until_by_drain, until_by_recursion, until_with_4a, until_by_selectors],
 }
 WRONG = {
     "4a": [
@@ -420,8 +530,10 @@ WRONG = {
         (closes_the_listener, "closed the listener"),
         (never_catches, "nobody is in line: catch it"),
         (an_aborted_call_is_an_error, "go on with the next one in line"),
-        (any_error_ends_it, "1 of 2 callers"),
+        (any_error_ends_it, "between them one whose call was aborted in line: 1 of 2 callers"),
         (any_other_error_ends_it, "as if nothing had happened"),
+        (leaves_them_open, "2 of the calls that your function had taken stayed open"),
+        (says_nothing_of_blocking, "gives sockets that do not either: the socket of caller 1 does not block"),
         (puts_it_back_at_the_end_only, "also where something fails"),
         (asks_who_it_is, "raised OSError"),
         (hears_them_too, "Taking a call is not hearing it"),
@@ -436,8 +548,14 @@ WRONG = {
         (leaves_the_time_out, "Put it back before you return"),
         (every_error_is_the_end, "as if nothing had happened"),
         (leaves_calls_open, "2 of the calls that your function had taken stayed open"),
+        (reuses_4a_and_leaves_calls_open, "and after that accept() fails: no descriptors are left (EMFILE). The error"),
+        (the_deadline_is_a_time_out, "settimeout() takes seconds from now"),
+        (select_until_the_deadline, "select() takes seconds from now"),
+        (sleeps_until_the_deadline, "had taken nobody, and while it waited let others stand in line"),
+        (sleeps_after_the_first, "had taken 1 caller, and while it waited let others stand in line"),
+        (says_nothing_of_blocking_until, "the socket of caller 1 does not block"),
         (pairs_until, "Return the sockets alone"),
-        (nobody_when_it_is_late, "0 of 2 callers"),
+        (nobody_when_it_is_late, "took nobody. Late as it is, take all who are in line"),
         (returns_at_once, "with nobody. Others may still come"),
         (returns_after_the_first, "with 1 caller. Others may still come"),
         (asks_again_and_again, "Don't ask again and again"),
