@@ -14,7 +14,7 @@ from helpers.gate import gate
 
 SLACK = 0.2  #: seconds: who dials so close to a deadline may be taken or not
 PACE = 0.06  #: seconds from one caller to the next, of those who come one after the other
-ASKED_MOST = 50  #: calls that an answer may make while nobody comes
+ASKED_MOST = 12  #: calls that an answer may make while nobody comes
 
 
 # ---------------------------------------------------------------------- 4a
