@@ -126,7 +126,7 @@ def _takes(
     had = last is not None and ((last.stop or 0) - (last.start or 0),) == last.args[:1]  # all that it asked for
     part = f"{len(got):,} of {len(wanted):,} bytes"
     if short is PART and had and wanted != got and wanted == got + call.left.removesuffix(next_):
-        raise NotYet(f"{case}: your function asked for {part}, and returned them. {why}")
+        raise NotYet(f"{case}: your function asked for {part}, and no more. {why}")
     if got != wanted and wanted.startswith(got):
         raise NotYet(f"{case}: your function returned {_size(got)}, the first {part}. {short}")
     if got != wanted and got.startswith(wanted):

@@ -591,7 +591,7 @@ WRONG = {
         (forgets_what_came_with_the_header, "for more. The 4 bytes"),
         (reads_the_little_end_first, "too long"),
         (counts_four_too_many, "4 too many. What is too much"),
-        (reads_one_byte_of_the_length, "asked for 0 of 5 bytes, and returned them. The 4 bytes"),
+        (reads_one_byte_of_the_length, "asked for 0 of 5 bytes, and no more. The 4 bytes"),
         (end_is_an_empty_message, "The end is no message"),
         (end_is_an_error, "What is wanted is EOFError"),
         (end_is_always_eof, "it never came whole"),
