@@ -49,7 +49,9 @@ class _Call:
             with self.trial as trial:
                 self._say(pieces)
                 if then == "stays":
-                    self.waited = trial.rest(limit=DEADLINE / 2)
+                    waited = trial.rest(limit=DEADLINE / 2)
+                    if waited and not waited.startswith("send"):  # (such a wait is right: the peer does not read yet)
+                        self.waited, trial.told = waited, f"{trial.calls()}\n{waited} waits …".lstrip()
                 if not first:
                     self._end(then)
                 listens.start()
@@ -102,9 +104,9 @@ class _Call:
 
 
 def _size(data: Any) -> str:
-    if not isinstance(data, bytes):
-        return repr(data)[:60]
-    return repr(data) if len(data) <= 24 else f"{len(data):,} bytes ({data[:12]!r}…)"
+    if not isinstance(data, bytes) or len(data) <= 24:
+        return repr(data)[:100]
+    return f"{len(data):,} bytes ({data[:12]!r}…)"
 
 
 def _takes(
@@ -120,22 +122,21 @@ def _takes(
         raise NotYet(f"{case}: your function returned text (str). Return the bytes as they came.")
     if not isinstance(got, bytes):
         raise NotYet(f"{case}: your function returned a {type(got).__name__}. Make bytes of it: bytes(...).")
+    last = next((e.call for e in reversed(call.trial.recording.events) if e.call.receives), None)
+    had = last is not None and ((last.stop or 0) - (last.start or 0),) == last.args[:1]  # all that it asked for
+    part = f"{len(got):,} of {len(wanted):,} bytes"
+    if short is PART and had and wanted != got and wanted == got + call.left.removesuffix(next_):
+        raise NotYet(f"{case}: your function asked for {part}, and no more. {why}")
     if got != wanted and wanted.startswith(got):
-        raise NotYet(
-            f"{case}: your function returned {_size(got)}, the first {len(got):,} of {len(wanted):,} bytes. {short}"
-        )
+        raise NotYet(f"{case}: your function returned {_size(got)}, the first {part}. {short}")
     if got != wanted and got.startswith(wanted):
-        raise NotYet(
-            f"{case}: your function returned {_size(got)}: {len(got) - len(wanted)} bytes too many, which belong to "
-            "what comes next."
-        )
+        more = f"{len(got) - len(wanted):,} too many. What is too much belongs to what comes next."
+        raise NotYet(f"{case}: your function returned {_size(got)}: {more}")
     if got != wanted:
         raise NotYet(f"{case}: your function returned {_size(got)}, and was to return {_size(wanted)}.")
     if call.left != next_:
-        raise NotYet(
-            f"{case}: what your function returned is right, but it took {len(next_) - len(call.left)} bytes more off "
-            "the connection. They are the beginning of what comes next, and now they are lost."
-        )
+        more = f"{len(next_) - len(call.left):,} too many off the connection. What comes next began there: it is lost."
+        raise NotYet(f"{case}: what your function returned is right, but it took {more}")
 
 
 def _fails(
@@ -235,7 +236,7 @@ def _judge_line(answer: Callable[..., Any]) -> None:
     takes("A line of 65,535 bytes, and a limit of 65,535", shreds(b"x" * 65_534 + b"\n"), 65_535)
 
     case, call = "A peer who ends its stream, no line begun", _Call(answer, (), [], "ends")
-    if (got := call.result(case, "What does recv() give at the end of the stream?")) != b"":
+    if (got := call.result(case, 'No line has begun: return b"".')) != b"":
         raise NotYet(f'{case}: your function returned {got!r}. Return b"": no line is empty, each has a newline.')
     for came in (1, 3, len(TEXT)):
         case = f"A peer who ends its stream within a line, after {came} bytes of it"
@@ -281,7 +282,6 @@ def _judge_send(answer: Callable[..., Any]) -> None:
 
 def _sends(answer: Callable[..., Any], case: str, payload: bytes, **how: Any) -> None:
     call = _Call(answer, (payload,), **how)
-    call.waited *= not call.waited.startswith("send")  # that wait is right: the peer does not read yet
     call.result(case, "It is to send, and no more.")
     heard, length = call.heard, len(payload)
     if heard == frame(payload):

@@ -6,14 +6,18 @@ import errno
 import select
 import socket as standard
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from helpers import recorded_socket as socket
 from helpers.exercises.exercise import Exercise, NotYet, returned
 from helpers.exercises.peers import PATIENCE, Callers, Line, Script
 from helpers.exercises.trial import Trial
-from helpers.gate import gate
+from helpers.gate import gate, poll
+from helpers.recorded_socket import recorder
+from helpers.waits import Wait
 
 # ---------------------------------------------------------------------- 6a
 
@@ -86,16 +90,17 @@ class _Farewell:
         return got
 
 
-def _until_it_listens(trial: Trial) -> None:
-    """Until the answer has taken what came and waits for more, or has ended; a wait that is not recorded is not seen,
-    and gets a moment."""
+def _until_it_listens(trial: Trial, before: Wait | None = None, limit: float = 0.2) -> Wait | None:
+    """Until the answer has taken what came and waits for more (in this wait, which is not `before`), or has ended; a
+    wait that is not recorded is not seen, and gets `limit` seconds."""
 
-    def done() -> bool:
+    def waits() -> Wait | None:
         with gate.lock:
             wait = trial.actor.wait
-            return trial._ended.is_set() or (wait is not None and not wait.ready())
+            return None if wait is None or wait is before or wait.ready() else wait
 
-    gate.until(done, limit=0.2)
+    gate.until(lambda: trial._ended.is_set() or waits() is not None, limit)
+    return waits()
 
 
 def _short(data: bytes) -> str:
@@ -105,8 +110,9 @@ def _short(data: bytes) -> str:
 def _judge_politely(answer: Callable[..., Any]) -> None:
     _thanked(answer, "The other side says thanks when it has read your end of stream", b"thanks")
     _thanked(answer, "The other side has 200,000 bytes more to say", b"goodbye " * 25_000)
-    _nothing_more(answer)
+    _Farewell(answer, "The other side hangs up as soon as you do", lambda line, trial: line.hear_all()).heard(b"")
     _silent(answer)
+    _speaks_late(answer)
     _chatters(answer)
     _resets(answer)
 
@@ -146,10 +152,6 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
         raise NotYet(f"{case}: it never read the end of your stream before you closed: shutdown(socket.SHUT_WR) first.")
 
 
-def _nothing_more(answer: Callable[..., Any]) -> None:
-    _Farewell(answer, "The other side hangs up as soon as you do", lambda line, trial: line.hear_all()).heard(b"")
-
-
 def _silent(answer: Callable[..., Any]) -> None:
     case = "The other side says nothing and never hangs up (timeout=0.2)"
     tried = _Farewell(answer, case, _holds_on, 0.2)
@@ -162,6 +164,27 @@ def _silent(answer: Callable[..., Any]) -> None:
 
 def _holds_on(line: Line, trial: Trial) -> None:
     trial._ended.wait(PATIENCE)
+
+
+def _speaks_late(answer: Callable[..., Any]) -> None:
+    """Nobody waits the minute out, and no clock is asked whether it would be: what the waits were given says so."""
+    case, began, waits = "The other side says one byte, late (timeout=60)", time.monotonic(), list[Wait | None]()
+
+    def script(line: Line, trial: Trial) -> None:
+        waits.append(first := _until_it_listens(trial, limit=0.5))
+        trial._ended.wait(0.02)
+        line.say(b".")
+        waits.append(_until_it_listens(trial, first, 0.5))
+
+    tried = _Farewell(answer, case, script, 60.0)
+    limits = [(wait.timeout, wait.deadline) for wait in waits if wait and wait.timeout and wait.deadline]
+    # (who waits in small steps gives each step the same limit, and none of them ends after the minute)
+    if len(limits) == 2 and limits[1][0] >= limits[0][0] and limits[1][1] > began + 60:
+        raise NotYet(
+            f"{case}: when it had come, your function was ready to wait for {limits[1][0]:g} s more. The timeout is "
+            "for all of it together, not for each recv(): set it to what is left, deadline - time.monotonic()."
+        )
+    tried.heard(b".")
 
 
 def _chatters(answer: Callable[..., Any]) -> None:
@@ -231,37 +254,30 @@ def find_the_leak(listener):
                 if message == b"quit":
                     return answered
                 if message:
-                    transfer.sendall(b"%d" % (2 * int(message)))
-                    answered += 1
-            except ValueError:
-                transfer.sendall(b"not a number")
-            except ConnectionError:
+                    number = message.isdigit()
+                    transfer.sendall(b"%d" % (2 * int(message)) if number else b"not a number")
+                    answered += number
+            except ConnectionError:  # recv may find that the caller is gone, and so may sendall
                 pass
 
 
-def _given() -> Callable[..., Any]:
+def _as_given(listener):
     """The server as it stands in the notebook, leaks and all."""
-
-    def find_the_leak(listener):
-        """Leaks."""
-        answered, guests = 0, []
-        while True:
-            transfer, caller = listener.accept()
-            guests.append(transfer)
-            try:
-                message = transfer.recv(255)
-                if message == b"quit":
-                    return answered
-                if message:
-                    transfer.sendall(b"%d" % (2 * int(message)))
-                    answered += 1
-                    transfer.close()
-            except ValueError:
-                transfer.sendall(b"not a number")
-            except ConnectionError:
-                continue
-
-    return find_the_leak
+    answered, guests = 0, []
+    while True:
+        transfer, caller = listener.accept()
+        guests.append(transfer)
+        try:
+            message = transfer.recv(255)
+            if message == b"quit":
+                return answered
+            if message:
+                number = message.isdigit()
+                transfer.sendall(b"%d" % (2 * int(message)) if number else b"not a number")
+                answered += number
+                transfer.close()
+        except ConnectionError:
+            continue
 
 
 _Guest = tuple[Script, bytes]  #: what a caller does, and what it is to hear
@@ -275,11 +291,34 @@ def _asks(text: bytes, reply: bytes) -> Script:
     return script
 
 
+def _asks_and_resets(line: Line) -> None:
+    """Ask, and reset the call before the question can be taken: whatever is answered then fails."""
+
+    found: list[Any] = []
+
+    def accepted() -> bool:
+        found[:] = [sock for sock in recorder.sockets if sock.end.peer == line.connection.getsockname()]
+        return bool(found) or poll([line.connection], [], 0)  # (or nobody will)
+
+    def is_dead() -> bool:
+        with suppress(OSError):
+            return not found[0].getpeername()
+        return True  # the reset has arrived: it has no peer any more (on Windows it keeps the name)
+
+    gate.until(accepted, limit=PATIENCE)
+    if found:
+        with found[0].end.turn:  # nothing is received meanwhile
+            line.say(b"hello")
+            line.hang_up_rudely()
+            gate.until(is_dead, limit=0.5)
+
+
 QUIT = _asks(b"quit", b"x")  # hears nothing but the end of the stream
 ASKS: _Guest = _asks(b"21", b"42"), b"42"
 SILENT: _Guest = Line.hang_up, b""
 CONFUSED: _Guest = _asks(b"hello", b"not a number"), b"not a number"
 RUDE: _Guest = Line.hang_up_rudely, b""
+HASTY: _Guest = _asks_and_resets, b""
 AT_ONCE = 4  #: more sockets than a server with a thread for each caller has open, when they come one after another
 
 
@@ -290,7 +329,8 @@ def _judge_leak(answer: Callable[..., Any]) -> None:
         ("A caller who hangs up without a word", [SILENT], 0),
         ("A caller who says b'hello', which is no number", [CONFUSED], 0),
         ("A caller who resets the call", [RUDE], 0),
-        ("Twelve callers, of all kinds", [ASKS, SILENT, CONFUSED, RUDE] * 3, 3),
+        ("A caller who says b'hello', and resets the call before you answer", [HASTY], 0),
+        ("Fifteen callers, of all kinds", [ASKS, SILENT, CONFUSED, RUDE, HASTY] * 3, 3),
     ):
         _serves(answer, case, scripts, answered)
 
@@ -305,7 +345,10 @@ def _serves(answer: Callable[..., Any], case: str, scripts: list[_Guest], answer
         listener.close()  # whoever still waits in line learns that nobody will come
         callers.finish()
     if isinstance(trial.error, ConnectionError) and not trial.hung:
-        raise NotYet(f"{case}: your server ended with {trial.raised()}. That caller is lost; the next one is not.")
+        raise NotYet(
+            f"{case}: your server ended with {trial.raised()}. That caller is lost; the next one "
+            "is not: recv and sendall may both find that the caller is gone."
+        )
     if isinstance(trial.error, ValueError):
         raise NotYet(f"{case}: your server ended with {trial.raised()}. Tell that caller b'not a number', and go on.")
     if isinstance(trial.error, OSError) and trial.error.errno == errno.EBADF and not closed_listener:
@@ -320,16 +363,15 @@ def _serves(answer: Callable[..., Any], case: str, scripts: list[_Guest], answer
         if line.heard != reply and reply:
             raise NotYet(f"{case}: it heard {line.heard!r}, and was to hear {reply!r}, as before the mending.")
     if left := len(trial.unclosed()):
-        served = len(scripts) + 1
+        what = "its transfer socket" if len(scripts) < 2 else f"{left} of {len(scripts) + 1} transfer sockets"
         raise NotYet(
-            f"{case}{', then one who quits' if scripts else ''}: of {served} transfer socket{'s' * (served > 1)} "
-            f"{left} {'was' if left == 1 else 'were'} never closed. Follow that caller's way through your code: which "
-            "line closes its socket?"
+            f"{case}: your server never closed {what}. Follow that caller's way through your code: which line closes "
+            "its socket?"
         )
     if (most := _open_at_once(trial)) > AT_ONCE:
         raise NotYet(
-            f"{case}: of these, who came one after another, {most} transfer sockets were open at the same time. Close "
-            "each when its call is over, not all of them at the end."
+            f"{case}: {most} sockets were open at once, though the callers came one after another. Close each when its "
+            "call is over, not all of them at the end."
         )
     if got != answered:
         raise NotYet(f"{case}: {answered} callers got a number, and your server returned {got!r}.")
@@ -348,9 +390,9 @@ exercise_6b = Exercise(
     "exercise_6b",
     _judge_leak,
     find_the_leak,
-    "Thirteen calls, thirteen closed sockets, whatever the callers did.",
-    "a number, silence, some other word, a reset, quit: five ways lead through this code; which meet transfer.close()?",
+    "Sixteen calls, sixteen closed sockets, whatever the callers did.",
+    "a word, silence, quit, a reset before recv, a reset before sendall: which of these ways meet transfer.close()?",
     "a close() at each of the ways out works until somebody adds another way; one place for all is better",
     "`with transfer:` right after accept() closes on every way out: return, continue and errors, too",
-    given=_given(),
+    given=_as_given,
 )

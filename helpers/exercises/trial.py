@@ -40,6 +40,7 @@ class Trial:
         self.error: BaseException | None = None
         self.hung = ""
         self.printed = ""
+        self.told = ""  # its calls up to the fault, where the check has noted them: what follows is not its own doing
         self._function, self._args, self._deadline = function, args, DEADLINE
         self.actor = Actor("your function", ending=SystemExit)
         self.actor.keeps_log = True
@@ -133,6 +134,8 @@ class Trial:
 
     def calls(self) -> str:
         """The calls that the function made, one a line."""
+        if self.told:
+            return self.told
         told = [_told(e.call) for e in self.recording.events if not e.waits and e.call.role == self.actor.name]
         if len(told) > SHOWN_CALLS:
             half = SHOWN_CALLS // 2

@@ -524,6 +524,11 @@ def message_loops_at_the_end(connection, limit=65536):
     return data[4:]
 
 
+def reads_one_byte_of_the_length(connection, limit=65536):
+    header = exactly_by_recursion(connection, 4)
+    return exactly_by_recursion(connection, header[0])
+
+
 def refuses_with_another_error(connection, limit=65536):
     try:
         return message_by_recursion(connection, limit)
@@ -540,8 +545,8 @@ RIGHT = {
 WRONG = {
     "5a": [
         (one_recv, "go on until you have all"),
-        (asks_for_count_each_time, "which belong to what comes next"),
-        (cuts_off_what_is_too_much, "and now they are lost"),
+        (asks_for_count_each_time, "What is too much belongs to what comes next"),
+        (cuts_off_what_is_too_much, "began there: it is lost"),
         (returns_what_there_is, "must not take a part for the whole"),
         (loops_at_the_end, "at once, again and again"),
         (receives_to_the_end, "once you have them, return them"),
@@ -554,15 +559,15 @@ WRONG = {
         (raises_the_wrong_error, "What is wanted is ConnectionError"),
     ],
     "5b": [
-        (line_is_one_recv, "which belong to what comes next"),
-        (keeps_what_it_read_ahead, "and now they are lost"),
+        (line_is_one_recv, "What is too much belongs to what comes next"),
+        (keeps_what_it_read_ahead, "began there: it is lost"),
         (drops_the_newline, "the first 12 of 13 bytes"),
-        (reads_a_buffered_file, "14 bytes more off the connection"),
+        (reads_a_buffered_file, "14 too many off the connection"),
         (has_no_limit, "do not wait for its end"),
         (is_late_by_one, "a line of which 16 bytes have come"),
         (counts_the_line_without_newline, "there it ends"),
         (returns_a_part_at_the_end, "only a part of one"),
-        (raises_at_the_end, "no line begun: your function raised ConnectionError"),
+        (raises_at_the_end, "No line has begun: return"),
         (line_loops_at_the_end, "no line begun: your function did not return"),
         (decodes_each_byte, "UnicodeDecodeError"),
         (splits_on_any_white_space, "ends with its newline, not before"),
@@ -581,11 +586,12 @@ WRONG = {
         (never_mind_the_reset, "Let the error through"),
     ],
     "5d": [
-        (message_is_one_recv, "which belong to what comes next"),
+        (message_is_one_recv, "What is too much belongs to what comes next"),
         (header_is_one_recv, "cut after 1 of 9 bytes"),
         (forgets_what_came_with_the_header, "for more. The 4 bytes"),
         (reads_the_little_end_first, "too long"),
-        (counts_four_too_many, "4 bytes too many"),
+        (counts_four_too_many, "4 too many. What is too much"),
+        (reads_one_byte_of_the_length, "asked for 0 of 5 bytes, and no more. The 4 bytes"),
         (end_is_an_empty_message, "The end is no message"),
         (end_is_an_error, "What is wanted is EOFError"),
         (end_is_always_eof, "it never came whole"),

@@ -60,6 +60,23 @@ def politely_by_recursion(connection, timeout=2.0):
         connection.close()
 
 
+def politely_in_small_steps(connection, timeout=2.0):
+    """Each step has the same limit, and the deadline is looked at between them."""
+    end, came = time.monotonic() + timeout, b""
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(min(0.05, timeout))
+        connection.shutdown(socket.SHUT_WR)
+        while time.monotonic() < end:
+            try:
+                piece = connection.recv(4096)
+            except TimeoutError:
+                continue
+            if not piece:
+                break
+            came += piece
+    return came
+
+
 def politely_with_a_timer(connection, timeout=2.0):
     """Ended from outside: a timer shuts the reading side down when time is up."""
 
@@ -134,6 +151,18 @@ def each_recv_anew(connection, timeout=2.0):
         connection.settimeout(timeout)
         connection.shutdown(socket.SHUT_WR)
         while piece := connection.recv(4096):
+            came += piece
+    return came
+
+
+def looks_at_the_clock_between(connection, timeout=2.0):
+    end, came = time.monotonic() + timeout, b""
+    with connection, contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while time.monotonic() < end:
+            connection.settimeout(timeout)
+            if not (piece := connection.recv(4096)):
+                break
             came += piece
     return came
 
@@ -226,10 +255,8 @@ def closes_in_finally(listener):
             if message == b"quit":
                 return answered
             if message:
-                transfer.sendall(b"%d" % (2 * int(message)))
-                answered += 1
-        except ValueError:
-            transfer.sendall(b"not a number")
+                transfer.sendall(b"%d" % (2 * int(message)) if message.isdigit() else b"not a number")
+                answered += message.isdigit()
         except ConnectionError:
             continue
         finally:
@@ -274,10 +301,14 @@ def closes_on_each_way(listener):
             return answered
         if message:
             try:
-                transfer.sendall(b"%d" % (2 * int(message)))
-                answered += 1
+                reply, number = b"%d" % (2 * int(message)), 1
             except ValueError:
-                transfer.sendall(b"not a number")
+                reply, number = b"not a number", 0
+            try:
+                transfer.sendall(reply)
+                answered += number
+            except ConnectionError:
+                pass
         transfer.close()
 
 
@@ -291,11 +322,11 @@ def with_a_thread_for_each(listener):
                 message = transfer.recv(255)
                 if message == b"quit":
                     done.set()
-                elif message:
+                elif message.isdigit():
                     transfer.sendall(b"%d" % (2 * int(message)))
                     answered.append(message)
-            except ValueError:
-                transfer.sendall(b"not a number")
+                elif message:
+                    transfer.sendall(b"not a number")
             except ConnectionError:
                 pass
 
@@ -314,6 +345,16 @@ def _serve(transfer):
     if message == b"quit":
         return None
     if message:
+        transfer.sendall(b"%d" % (2 * int(message)) if message.isdigit() else b"not a number")
+    return message.isdigit()
+
+
+def _serve_numbers(transfer):
+    """The same for numbers alone: any other word is a ValueError."""
+    message = transfer.recv(255)
+    if message == b"quit":
+        return None
+    if message:
         transfer.sendall(b"%d" % (2 * int(message)))
     return bool(message)
 
@@ -324,18 +365,38 @@ def forgets_who_says_nothing(listener):
         transfer, _ = listener.accept()
         guests.append(transfer)
         try:
-            said = _serve(transfer)
-            if said is None:
+            message = transfer.recv(255)
+            if message == b"quit":
                 transfer.close()
                 return answered
-            if said:
-                answered += 1
+            if message:
+                transfer.sendall(b"%d" % (2 * int(message)) if message.isdigit() else b"not a number")
                 transfer.close()
-        except ValueError:
-            transfer.sendall(b"not a number")
-            transfer.close()
+                answered += message.isdigit()
         except ConnectionError:
             transfer.close()
+
+
+def forgets_who_resets_late(listener):
+    answered, guests = 0, []
+    while True:
+        transfer, _ = listener.accept()
+        guests.append(transfer)
+        try:
+            message = transfer.recv(255)
+        except ConnectionError:
+            transfer.close()
+            continue
+        if message == b"quit":
+            transfer.close()
+            return answered
+        try:
+            if message:
+                transfer.sendall(b"%d" % (2 * int(message)) if message.isdigit() else b"not a number")
+            answered += message.isdigit()
+            transfer.close()
+        except ConnectionError:
+            continue
 
 
 def forgets_who_quits(listener):
@@ -348,8 +409,6 @@ def forgets_who_quits(listener):
             if said is None:
                 return answered
             answered += said
-        except ValueError:
-            transfer.sendall(b"not a number")
         except ConnectionError:
             pass
         transfer.close()
@@ -365,8 +424,6 @@ def leaves_it_to_python(listener):
             if said is None:
                 return answered
             answered += said
-        except ValueError:
-            transfer.sendall(b"not a number")
         except ConnectionError:
             continue
 
@@ -381,8 +438,6 @@ def closes_all_at_the_end(listener):
                 if said is None:
                     return answered
                 answered += said
-            except ValueError:
-                transfer.sendall(b"not a number")
             except ConnectionError:
                 pass
 
@@ -392,7 +447,7 @@ def word_ends_it(listener):
     while True:
         transfer, _ = listener.accept()
         with transfer, contextlib.suppress(ConnectionError):
-            said = _serve(transfer)
+            said = _serve_numbers(transfer)
             if said is None:
                 return answered
             answered += said
@@ -403,14 +458,27 @@ def reset_ends_it(listener):
     while True:
         transfer, _ = listener.accept()
         with transfer:
-            try:
-                said = _serve(transfer)
-            except ValueError:
-                transfer.sendall(b"not a number")
-                continue
+            said = _serve(transfer)
             if said is None:
                 return answered
             answered += said
+
+
+def late_reset_ends_it(listener):
+    """What it says to a word is out of reach of its `except ConnectionError`."""
+    answered = 0
+    while True:
+        transfer, _ = listener.accept()
+        with transfer:
+            try:
+                said = _serve_numbers(transfer)
+                if said is None:
+                    return answered
+                answered += said
+            except ValueError:
+                transfer.sendall(b"not a number")
+            except ConnectionError:
+                pass
 
 
 def answers_after_closing(listener):
@@ -419,7 +487,7 @@ def answers_after_closing(listener):
         transfer, _ = listener.accept()
         try:
             with transfer:
-                said = _serve(transfer)
+                said = _serve_numbers(transfer)
             if said is None:
                 return answered
             answered += said
@@ -434,7 +502,7 @@ def says_nothing_to_words(listener):
     while True:
         transfer, _ = listener.accept()
         with transfer, contextlib.suppress(ValueError, ConnectionError):
-            said = _serve(transfer)
+            said = _serve_numbers(transfer)
             if said is None:
                 return answered
             answered += said
@@ -449,19 +517,20 @@ def counts_everybody(listener):
     calls = 0
     while True:
         transfer, _ = listener.accept()
-        with transfer:
-            try:
-                if _serve(transfer) is None:
-                    return calls
-            except ValueError:
-                transfer.sendall(b"not a number")
-            except ConnectionError:
-                pass
+        with transfer, contextlib.suppress(ConnectionError):
+            if _serve(transfer) is None:
+                return calls
         calls += 1
 
 
 RIGHT = {
-    "6a": [politely_by_hand, politely_with_select, politely_by_recursion, politely_with_a_timer],
+    "6a": [
+        politely_by_hand,
+        politely_with_select,
+        politely_by_recursion,
+        politely_in_small_steps,
+        politely_with_a_timer,
+    ],
     "6b": [closes_in_finally, with_a_function_for_a_call, closes_on_each_way, with_a_thread_for_each],
 }
 WRONG = {
@@ -473,6 +542,7 @@ WRONG = {
         (stays_open, "the connection is still open"),
         (waits_for_ever, "Give recv a limit"),
         (each_recv_anew, "not for each recv()"),
+        (looks_at_the_clock_between, "was ready to wait for 60 s more"),
         (time_out_raises, "Time is up: close"),
         (time_out_loses, "When time is up, return what came until then"),
         (reset_raises, "says bye, then resets the call: your function raised"),
@@ -483,12 +553,14 @@ WRONG = {
         (politely_into_the_void, "returned None"),
     ],
     "6b": [
-        (forgets_who_says_nothing, "hangs up without a word, then one who quits: of 2 transfer sockets 1 was"),
-        (forgets_who_quits, "says b'quit': of 1 transfer socket 1 was never closed"),
+        (forgets_who_says_nothing, "hangs up without a word: your server never closed its transfer socket"),
+        (forgets_who_quits, "says b'quit': your server never closed its transfer socket"),
+        (forgets_who_resets_late, "before you answer: your server never closed its transfer socket"),
         (leaves_it_to_python, "never closed"),
-        (closes_all_at_the_end, "were open at the same time"),
+        (closes_all_at_the_end, "though the callers came one after another"),
         (word_ends_it, "Tell that caller b'not a number'"),
         (reset_ends_it, "the next one is not"),
+        (late_reset_ends_it, "before you answer: your server ended with"),
         (answers_after_closing, "was closed already"),
         (says_nothing_to_words, "it heard b'', and was to hear b'not a number'"),
         (closes_the_listener, "closed the listener"),
