@@ -3,104 +3,20 @@
 from __future__ import annotations
 
 import random
-import socket as standard
 import struct
-import threading
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from helpers import recorded_socket as socket
 from helpers.exercises.exercise import Exercise, NotYet
-from helpers.exercises.peers import PATIENCE, connected, cuts, shreds
-from helpers.exercises.trial import DEADLINE, Trial
+from helpers.exercises.on_the_line import Call
+from helpers.exercises.peers import cuts, shreds
 from helpers.framing import frame
-from helpers.gate import poll
 
 TEXT = "Grüße 𝄞".encode()  # 7 characters, 12 bytes
 BROKEN = "Let the error through: the caller must know."
 PART = "One recv() gives what has arrived so far: go on until you have all."
 END = 'At the end of the stream recv() gives b"", at once, again and again.'
-
-
-class _Call:
-    """A call: a scripted peer at its far end, and at the near end an answer on trial.
-
-    The peer says `pieces`, each when the one before was taken; `then` it "stays", "ends" its stream or "resets" the
-    call (without pieces: before the answer begins).  It listens only when the answer has come to rest.  Afterwards
-    `left` is what the answer did not take, `heard` what the peer heard, `waited` the call in which the answer waited
-    when there was nothing more to come.
-    """
-
-    def __init__(
-        self, answer: Callable[..., Any], args: Sequence[Any], pieces: Sequence[bytes] = (), then: str = "stays",
-        timeout: float | None = None, room: int | None = None,
-    ) -> None:  # fmt: skip
-        near, self.line = connected(room)
-        self.connection = socket.socket(fileno=near.detach())
-        self.connection._be_patient(timeout)  # (the record has only the answer's own calls)
-        self.left, self.waited = b"", ""
-        self.trial = Trial(answer, self.connection, *args)
-        listens = threading.Thread(target=self._listen, daemon=True)
-        try:
-            if first := then == "resets" and not pieces:
-                self._end(then)
-            with self.trial as trial:
-                self._say(pieces)
-                if then == "stays":
-                    waited = trial.rest(limit=DEADLINE / 2)
-                    if waited and not waited.startswith("send"):  # (such a wait is right: the peer does not read yet)
-                        self.waited, trial.told = waited, f"{trial.calls()}\n{waited} waits …".lstrip()
-                if not first:
-                    self._end(then)
-                listens.start()
-                trial.wait()
-                self.closed = self.connection.fileno() < 0
-                if not (self.closed or trial.hung or then == "resets"):
-                    self.left = b"".join(self._rest())
-        finally:
-            socket.force_close(self.connection)
-            if listens.ident is not None:
-                listens.join(PATIENCE)
-            self.line.connection.close()
-        self.heard = self.line.heard
-
-    def _say(self, pieces: Sequence[bytes]) -> None:
-        with suppress(ConnectionError):  # the answer has closed the call
-            for piece in pieces:
-                self.line.say(piece)
-                self.trial.rest(lambda: not poll([self.connection], [], 0), DEADLINE / 10)
-
-    def _end(self, how: str) -> None:
-        if how == "resets":
-            self.line.hang_up_rudely()
-            poll([self.connection], [], PATIENCE)  # it has arrived
-            return
-        with suppress(OSError):  # the answer has closed the call
-            self.line.connection.shutdown(standard.SHUT_WR)
-
-    def _listen(self) -> None:
-        with suppress(OSError):  # it was reset
-            self.line.hear_all()
-
-    def _rest(self) -> Iterator[bytes]:
-        standard.socket.settimeout(self.connection, PATIENCE)
-        with suppress(OSError):
-            while data := standard.socket.recv(self.connection, 65536):
-                yield data
-
-    def result(self, case: str, why: str = "") -> Any:
-        """What the answer returned; NotYet if it waited for too much, hung, raised or closed what is not its own."""
-        if self.waited:
-            raise NotYet(f"{case}: all had come, and your function waited in {self.waited} for more. {why}")
-        if self.trial.hung:
-            raise NotYet(f"{case}: your function did not return: {self.trial.hung}. {why}")
-        if self.trial.error is not None:
-            raise NotYet(f"{case}: your function raised {self.trial.raised()}. {why}")
-        if self.closed:
-            raise NotYet(f"{case}: your function closed the connection. It is not done with: more messages may follow.")
-        return self.trial.result
 
 
 def _size(data: Any) -> str:
@@ -114,7 +30,7 @@ def _takes(
     why: str, short: str = PART,
 ) -> None:  # fmt: skip
     """Does it return `wanted`, and leave `next_`, which comes with the last piece, on the connection?"""
-    call = _Call(answer, args, [*pieces[:-1], pieces[-1] + next_])
+    call = Call(answer, args, [*pieces[:-1], pieces[-1] + next_])
     got = call.result(case, why)
     if got is None:
         raise NotYet(f"{case}: your function returned None. Return the bytes.")
@@ -144,7 +60,7 @@ def _fails(
     wanted: type[Exception] = ConnectionError, why: str = "",
 ) -> None:  # fmt: skip
     """Does it raise `wanted` when the peer ends its stream, resets the call, or claims too much (and stays)?"""
-    call = _Call(answer, args, pieces, then)
+    call = Call(answer, args, pieces, then)
     trial, name = call.trial, wanted.__name__
     if call.waited:
         raise NotYet(f"{case}: your function waited in {call.waited} for what it was not to take. {why}")
@@ -235,7 +151,7 @@ def _judge_line(answer: Callable[..., Any]) -> None:
     takes("A line of 4,096 bytes, newline included, and the usual limit", shreds(b"x" * 4095 + b"\n"))
     takes("A line of 65,535 bytes, and a limit of 65,535", shreds(b"x" * 65_534 + b"\n"), 65_535)
 
-    case, call = "A peer who ends its stream, no line begun", _Call(answer, (), [], "ends")
+    case, call = "A peer who ends its stream, no line begun", Call(answer, (), [], "ends")
     if (got := call.result(case, 'No line has begun: return b"".')) != b"":
         raise NotYet(f'{case}: your function returned {got!r}. Return b"": no line is empty, each has a newline.')
     for came in (1, 3, len(TEXT)):
@@ -272,6 +188,7 @@ def send_message(connection, payload):
 def _judge_send(answer: Callable[..., Any]) -> None:
     _sends(answer, "A text with long characters, as 12 bytes of UTF-8", TEXT)
     _sends(answer, "An empty message", b"")
+    _sends(answer, "A message to a peer who has said something himself", b"hello", pieces=[b"NEXT"])
     _sends(answer, "A message of every byte that there is", bytes(range(256)))
     for size in (1, 255, 65_535):
         _sends(answer, f"A message of {size:,} bytes", random.Random(size).randbytes(size))
@@ -281,8 +198,11 @@ def _judge_send(answer: Callable[..., Any]) -> None:
 
 
 def _sends(answer: Callable[..., Any], case: str, payload: bytes, **how: Any) -> None:
-    call = _Call(answer, (payload,), **how)
+    call = Call(answer, (payload,), **how)
+    call.waited *= not call.waited.startswith("select")  # for room, as a send that waits
     call.result(case, "It is to send, and no more.")
+    if call.left != b"".join(how.get("pieces", ())):
+        raise NotYet(f"{case}: your function took bytes off the connection. It is to send, and no more.")
     heard, length = call.heard, len(payload)
     if heard == frame(payload):
         return

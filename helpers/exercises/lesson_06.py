@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket as standard
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +11,7 @@ from typing import Any
 
 from helpers import recorded_socket as socket
 from helpers.exercises.exercise import Exercise, NotYet, returned
+from helpers.exercises.on_the_line import Farewell, short
 from helpers.exercises.peers import PATIENCE, Callers, Line, Script
 from helpers.exercises.trial import Trial
 from helpers.gate import gate, poll
@@ -42,54 +41,6 @@ def close_politely(connection, timeout=2.0):
     return heard
 
 
-class _Farewell:
-    """A call that stands, the answer on trial at one end of it, and a script at the other."""
-
-    def __init__(self, answer: Callable[..., Any], case: str, script: Callable[[Line, Trial], Any], *more: Any,
-                 first: bool = False) -> None:  # fmt: skip
-        self.case = case
-        begun = threading.Event()
-
-        def play(line: Line) -> None:
-            if begun.wait(PATIENCE):
-                script(line, self.trial)
-
-        with standard.create_server(("127.0.0.1", 0)) as listener, Callers(listener.getsockname(), play) as callers:
-            connection = socket.socket(fileno=listener.accept()[0].detach())
-            self.trial = Trial(answer, connection, *more)
-            if first:  # the script plays before the answer begins
-                begun.set()
-                callers.finish()
-                select.select([connection], [], [], PATIENCE)
-            with self.trial as trial:
-                begun.set()
-                trial.wait()
-                self.closed = connection.fileno() < 0
-                connection.close()  # whoever still listens is not kept waiting
-            callers.finish()
-            self.line = callers.lines[0]
-        done = [e.call for e in trial.recording.events if not e.waits and e.call.role == trial.actor.name]
-        self.ways = [call.args[0] for call in done if call.name == "shutdown" and call.args and call.error is None]
-
-    def heard(self, wanted: bytes | None) -> bytes:
-        """What the answer returned, if it did its duty: it closed, and returned bytes."""
-        if self.trial.error is not None and not self.trial.hung and not self.closed:
-            raise NotYet(
-                f"{self.case}: your function raised {self.trial.raised()}, and the connection stayed open. Close it on "
-                "every way out: `with`, or `finally`."
-            )
-        got = returned(self.trial, self.case)
-        if not self.closed:
-            raise NotYet(f"{self.case}: your function returned, and the connection is still open. close() comes last.")
-        if got is None:
-            raise NotYet(f"{self.case}: your function returned None. Return what still came, b'' if nothing did.")
-        if not isinstance(got, bytes):
-            raise NotYet(f"{self.case}: your function returned {type(got).__name__}. Return the bytes as they came.")
-        if wanted is not None and got != wanted:
-            raise NotYet(f"{self.case}: your function returned {_short(got)}, and {_short(wanted)} came.")
-        return got
-
-
 def _until_it_listens(trial: Trial, before: Wait | None = None, limit: float = 0.2) -> Wait | None:
     """Until the answer has taken what came and waits for more (in this wait, which is not `before`), or has ended; a
     wait that is not recorded is not seen, and gets `limit` seconds."""
@@ -103,18 +54,22 @@ def _until_it_listens(trial: Trial, before: Wait | None = None, limit: float = 0
     return waits()
 
 
-def _short(data: bytes) -> str:
-    return repr(data) if len(data) <= 24 else f"{len(data):,} bytes"
-
-
 def _judge_politely(answer: Callable[..., Any]) -> None:
     _thanked(answer, "The other side says thanks when it has read your end of stream", b"thanks")
     _thanked(answer, "The other side has 200,000 bytes more to say", b"goodbye " * 25_000)
-    _Farewell(answer, "The other side hangs up as soon as you do", lambda line, trial: line.hear_all()).heard(b"")
+    _hangs_up_too(answer)
     _silent(answer)
     _speaks_late(answer)
     _chatters(answer)
     _resets(answer)
+
+
+def _hangs_up_too(answer: Callable[..., Any]) -> None:
+    case = "The other side hangs up as soon as you do (timeout=60)"
+    tried = Farewell(answer, case, lambda line, trial: line.hear_all(), 60.0)
+    if tried.trial.hung:
+        raise NotYet(f"{case}: {tried.trial.hung}. The end of its stream had come: there was nothing to wait for.")
+    tried.heard(b"")
 
 
 def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
@@ -123,7 +78,7 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
         _until_it_listens(trial)  # or is done
         line.say(words)
 
-    tried = _Farewell(answer, case, script)
+    tried = Farewell(answer, case, script)
     if any(way != standard.SHUT_WR for way in tried.ways):
         raise NotYet(
             f"{case}: your function ended both directions, and could not hear the answer. Only the sending ends: "
@@ -138,13 +93,13 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
                 "are done, shutdown(socket.SHUT_WR)."
             )
         raise NotYet(
-            f"{case}: your function closed without listening, and {_short(words)} came to a closed socket. That is a "
+            f"{case}: your function closed without listening, and {short(words)} came to a closed socket. That is a "
             "reset, and lost words: shutdown(socket.SHUT_WR), then recv, then close()."
         )
     got = tried.heard(None)
     if got != words and words.startswith(got):
         raise NotYet(
-            f"{case}: your function returned {_short(got)} of {_short(words)}. It stopped before the end of the "
+            f"{case}: your function returned {short(got)} of {short(words)}. It stopped before the end of the "
             "stream: recv until it gives b''."
         )
     tried.heard(words)
@@ -154,12 +109,16 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
 
 def _silent(answer: Callable[..., Any]) -> None:
     case = "The other side says nothing and never hangs up (timeout=0.2)"
-    tried = _Farewell(answer, case, _holds_on, 0.2)
+    tried = Farewell(answer, case, _holds_on, 0.2)
     if tried.trial.hung:
         raise NotYet(f"{case}: {tried.trial.hung}. Give recv a limit: connection.settimeout(...).")
     if isinstance(tried.trial.error, TimeoutError):
         raise NotYet(f"{case}: your function raised {tried.trial.raised()}. Time is up: close, and return what came.")
     tried.heard(b"")
+    if tried.took < 0.18:
+        raise NotYet(f"{case}: your function closed after {tried.took:.2f} s. More may come until the time is up.")
+    if tried.took > 1.5 and Farewell(answer, case, _holds_on, 0.2).took > 1.5:  # (not just a slow machine)
+        raise NotYet(f"{case}: your function closed after {tried.took:.1f} s. The time is given: timeout.")
 
 
 def _holds_on(line: Line, trial: Trial) -> None:
@@ -176,7 +135,7 @@ def _speaks_late(answer: Callable[..., Any]) -> None:
         line.say(b".")
         waits.append(_until_it_listens(trial, first, 0.5))
 
-    tried = _Farewell(answer, case, script, 60.0)
+    tried = Farewell(answer, case, script, 60.0)
     limits = [(wait.timeout, wait.deadline) for wait in waits if wait and wait.timeout and wait.deadline]
     # (who waits in small steps gives each step the same limit, and none of them ends after the minute)
     if len(limits) == 2 and limits[1][0] >= limits[0][0] and limits[1][1] > began + 60:
@@ -194,7 +153,7 @@ def _chatters(answer: Callable[..., Any]) -> None:
         while not trial._ended.wait(0.02):
             line.say(b".")
 
-    tried = _Farewell(answer, case, script, 0.4)
+    tried = Farewell(answer, case, script, 0.4)
     if tried.trial.hung:
         raise NotYet(
             f"{case}: {tried.trial.hung}. The timeout is for all of it together, not for each recv(): note the "
@@ -202,7 +161,7 @@ def _chatters(answer: Callable[..., Any]) -> None:
         )
     got = tried.heard(None)
     if not got or got.strip(b"."):
-        raise NotYet(f"{case}: your function returned {_short(got)}. When time is up, return what came until then.")
+        raise NotYet(f"{case}: your function returned {short(got)}. When time is up, return what came until then.")
 
 
 def _resets(answer: Callable[..., Any]) -> None:
@@ -219,7 +178,7 @@ def _resets(answer: Callable[..., Any]) -> None:
         ("The other side says bye, then resets the call", says_bye, False, b"bye"),
         ("The other side has reset the call before you hang up", is_gone, True, b""),
     ):
-        tried = _Farewell(answer, case, script, first=first)
+        tried = Farewell(answer, case, script, first=first)
         if isinstance(tried.trial.error, OSError) and tried.closed:
             raise NotYet(
                 f"{case}: your function raised {tried.trial.raised()}. The call is over, and that is what you wanted: "

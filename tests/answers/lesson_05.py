@@ -5,7 +5,21 @@ from __future__ import annotations
 import socket
 import struct
 
+from helpers import select
+
 # ---------------------------------------------------------------------- 5a
+
+
+def leaves_it_non_blocking(connection, count):
+    connection.setblocking(False)
+    data = b""
+    while len(data) < count:
+        select.select([connection], [], [])
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise ConnectionError("the stream ended early")
+        data += piece
+    return data
 
 
 def exactly_by_recursion(connection, count):
@@ -536,15 +550,36 @@ def refuses_with_another_error(connection, limit=65536):
         raise ConnectionError("too long") from None
 
 
+def sends_without_blocking(connection, payload):
+    patience, rest = connection.gettimeout(), struct.pack("!I", len(payload)) + payload
+    connection.setblocking(False)
+    while rest:
+        select.select([], [connection], [])
+        rest = rest[connection.send(rest) :]
+    connection.settimeout(patience)
+
+
+def ends_the_stream_after_sending(connection, payload):
+    connection.sendall(struct.pack("!I", len(payload)) + payload)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def looks_who_is_there(connection, payload):
+    connection.sendall(struct.pack("!I", len(payload)) + payload)
+    if select.select([connection], [], [], 0.2)[0]:
+        connection.recv(4)
+
+
 RIGHT = {
     "5a": [exactly_by_recursion, exactly_into_a_view, exactly_with_a_file, exactly_with_waitall, exactly_with_a_class],
     "5b": [line_with_a_file, line_by_peeking, line_by_recursion, line_into_a_buffer],
-    "5c": [sends_in_two, sends_what_remains, sends_with_a_file, sends_with_a_class],
+    "5c": [sends_in_two, sends_what_remains, sends_with_a_file, sends_with_a_class, sends_without_blocking],
     "5d": [message_by_recursion, message_with_waitall, message_with_a_file, message_into_a_view],
 }
 WRONG = {
     "5a": [
         (one_recv, "go on until you have all"),
+        (leaves_it_non_blocking, "in another mode"),
         (asks_for_count_each_time, "What is too much belongs to what comes next"),
         (cuts_off_what_is_too_much, "began there: it is lost"),
         (returns_what_there_is, "must not take a part for the whole"),
@@ -575,6 +610,8 @@ WRONG = {
     ],
     "5c": [
         (sends_no_length, "no length before it"),
+        (ends_the_stream_after_sending, "ended a stream (shutdown)"),
+        (looks_who_is_there, "took bytes off the connection"),
         (sends_the_little_end_first, "in network byte order"),
         (sends_once, "send() may take a part"),
         (sends_the_number_of_characters, "the number of characters"),

@@ -523,6 +523,22 @@ def counts_everybody(listener):
         calls += 1
 
 
+def its_own_time(connection, timeout=2.0):
+    return politely_by_hand(connection)
+
+
+def in_a_hurry(connection, timeout=2.0):
+    return politely_by_hand(connection, 0.1)
+
+
+def sleeps_first(connection, timeout=2.0):
+    connection.shutdown(socket.SHUT_WR)
+    time.sleep(timeout)
+    heard = b"".join(iter(lambda: connection.recv(4096), b""))
+    connection.close()
+    return heard
+
+
 RIGHT = {
     "6a": [
         politely_by_hand,
@@ -536,6 +552,9 @@ RIGHT = {
 WRONG = {
     "6a": [
         (closes_at_once, "closed without listening"),
+        (its_own_time, "The time is given: timeout"),
+        (in_a_hurry, "More may come until the time is up"),
+        (sleeps_first, "there was nothing to wait for"),
         (listens_only, "which never came"),
         (shuts_both, "ended both directions"),
         (receives_once, "stopped before the end of the stream"),
