@@ -51,9 +51,11 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Any]:
 def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """`python3 run.py`, as in the README, on a free port: its address and token."""
     runtime = tmp_path_factory.mktemp("runtime")
+    # A client goes on dialling a kernel that has ended, and the system may have given its port to a lesson's listener.
+    private = ["--KernelManager.transport=ipc"] if sys.platform == "linux" else []
     log = (runtime / "lab.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, COURSE / "run.py", "--no-browser", "--port=0", "--expose-app-in-browser"],
+        [sys.executable, COURSE / "run.py", "--no-browser", "--port=0", "--expose-app-in-browser", *private],
         env={**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(runtime / "config")},
         stdout=log,
         stderr=subprocess.STDOUT,
