@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import KernelManager, start_new_kernel
 from jupyter_core.utils import ensure_event_loop
 
 SETUP = """
@@ -74,20 +73,9 @@ class Kernel:
         return shown
 
 
-def new_kernel() -> tuple[KernelManager, BlockingKernelClient]:
-    """A kernel and its client; on Linux without ports, which the client would go on dialling when it has ended."""
-    private = {"transport": "ipc"} if sys.platform == "linux" else {}
-    manager = KernelManager(kernel_name="python3", **private)
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-    return manager, client
-
-
 @pytest.fixture(scope="module")
 def started() -> Iterator[Kernel]:
-    manager, client = new_kernel()
+    manager, client = start_new_kernel(kernel_name="python3")
     yield Kernel(manager, client)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -301,7 +289,7 @@ def test_threads_and_descriptors_do_not_grow_with_stages(kernel):
 
 
 def test_a_kernel_with_waiting_roles_ends_at_once(started):
-    manager, client = new_kernel()
+    manager, client = start_new_kernel(kernel_name="python3")
     kernel = Kernel(manager, client)
     for cell in (SETUP, LISTEN, "%%server\nlistener.accept()"):
         kernel.run(cell)

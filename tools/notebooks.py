@@ -6,7 +6,6 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,9 +207,7 @@ class Kernel:
     """
 
     def __init__(self, folder: Path, limit: int = 60) -> None:
-        # no ports: a client that goes on dialling a kernel that has ended might reach a lesson's listener
-        private = {"transport": "ipc"} if sys.platform == "linux" else {}
-        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython(), **private)
+        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
         self.client = NotebookClient(
             new_notebook(), km=manager, record_timing=False, store_widget_state=False, shutdown_kernel="immediate"
         )
