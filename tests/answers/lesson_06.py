@@ -528,7 +528,7 @@ def its_own_time(connection, timeout=2.0):
 
 
 def in_a_hurry(connection, timeout=2.0):
-    return politely_by_hand(connection, 0.1)
+    return politely_by_hand(connection, 0.01)
 
 
 def sleeps_first(connection, timeout=2.0):
