@@ -41,7 +41,7 @@ class Trial:
         self.hung = ""
         self.printed = ""
         self.told = ""  # its calls up to the fault, where the check has noted them: what follows is not its own doing
-        self._function, self._args, self._deadline = function, args, DEADLINE
+        self._function, self._args, self.deadline = function, args, DEADLINE
         self.actor = Actor("your function", ending=SystemExit)
         self.actor.keeps_log = True
         self.recording = Recording()
@@ -81,10 +81,10 @@ class Trial:
 
     def wait(self) -> None:
         """Wait for the function to end, until the deadline; then end it."""
-        if not self._ended.wait(self._deadline):
+        if not self._ended.wait(self.deadline):
             line = line_of(self.actor.thread)
             doing = f"was in {self.actor.wait.words}" if self.actor.wait else "was still running"
-            self.hung = f"after {self._deadline:.0f} seconds it {doing}" + (f" ({line})" if line else "")
+            self.hung = f"after {self.deadline:.0f} seconds it {doing}" + (f" ({line})" if line else "")
             gate.end(self.actor)
             self._ended.wait(0.3)
         self.printed = "".join(str(piece) for piece in self.actor.log)[:400]
