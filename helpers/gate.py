@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.waits import GRACE, Wait, Wake, Watched, look_into, poll, raise_in
+from helpers.waits import GRACE, Wait, Wake, Watched, look_into, poll, raise_in, take_back
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
 __all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
@@ -41,14 +41,13 @@ class Actor:
     """Somebody who makes calls: a role, a scripted caller, a server in the background, or any other thread."""
 
     def __init__(self, name: str, takes_turns: bool = False, ending: type[BaseException] = SystemExit) -> None:
-        self.name = name
-        self.takes_turns = takes_turns
+        self.name, self.takes_turns = name, takes_turns
         self.ending = ending  # what is raised in its thread when it is ended (a SystemExit ends it without a word)
         self.state = IDLE
         self.wait: Wait | None = None
         self.since = 0.0  # when it got the baton
         self.ended = False  # its waits raise
-        self.spared = False  # its code is over: nothing is raised in its thread any more
+        self.spared = self.struck = False  # nothing is raised in its thread any more (its code is over); something was
         self.astray = False  # it ran for too long unseen, and is not waited for
         self.lost = False  # it could not be ended, and was left behind
         self.endings = self._halts = 0  # how often it was ended: from outside, and at a call of its own
@@ -154,7 +153,7 @@ class Gate:
             self._free(actor)
 
     def enter(self) -> Actor:
-        """Called at the start of each recorded call: ends who is ended, and gives the baton back to who lost it."""
+        """At the start of each recorded call: ends who is ended, and gives the baton back to who lost it."""
         actor = getattr(self._here, "actor", None) or self.current()
         actor.calls += 1
         if actor.timed_out < actor.calls - 1:
@@ -188,8 +187,9 @@ class Gate:
 
     def _spare(self, actor: Actor) -> None:
         with self.lock:
-            actor.spared = True
-            raise_in(actor.thread, None)
+            actor.spared, struck, actor.struck = True, actor.struck, False
+        if struck:
+            take_back()
 
     # ------------------------------------------------------------------ the baton
 
@@ -245,8 +245,8 @@ class Gate:
     def wait(self, actor: Actor, wait: Wait, begins: Callable[[], None] = lambda: None) -> bool:
         """Wait until `wait` can go on: True, or False at its time-out.
 
-        An actor that takes turns gives up the baton first (`begins` is called then, and only then), after everything in
-        the background has come to rest, so that a wait means that nobody but another role can end it.
+        An actor that takes turns gives up the baton first (`begins` is called then), after everything in the background
+        has come to rest, so that a wait means that nobody but another role can end it.
         """
         if wait.ready() or wait.certain():
             return True
@@ -364,7 +364,7 @@ class Gate:
                 actor.ended = True
                 self._pass_on()
                 if not gently and actor.state == RUNNING and not actor.spared and actor.alive():
-                    raise_in(actor.thread, actor.ending)
+                    actor.struck = raise_in(actor.thread, actor.ending)
             actor.wake.poke()
 
     def until_gone(self, *actors: Actor, limit: float = GRACE) -> None:

@@ -152,12 +152,27 @@ def cut(*sockets: socket.socket) -> None:
         socket.socket.close(sock)
 
 
-def raise_in(thread: int | None, kind: type[BaseException] | None) -> None:
-    """Raise `kind` in a thread as soon as it runs Python code; None takes back what has not been raised yet."""
-    if thread is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
-        )
+def raise_in(thread: int | None, kind: type[BaseException]) -> bool:
+    """Raise `kind` in a thread as soon as it runs Python code; is there such a thread?"""
+    asked = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    return thread is not None and bool(asked(ctypes.c_ulong(thread), ctypes.py_object(kind)))
+
+
+class _Nothing(BaseException):
+    """Comes in place of what was raised and has not come yet."""
+
+
+def take_back() -> None:
+    """What was raised in this thread from outside, and has not come yet, does not come any more.
+
+    (To raise NULL would leave a flag behind for ever, over which Python 3.11 hangs when it is profiled.)
+    """
+    try:
+        raise_in(threading.get_ident(), _Nothing)
+        while True:
+            pass
+    except _Nothing:
+        pass
 
 
 def look_into(thread: int | None, see: Callable[[FrameType], Seen]) -> list[Seen]:

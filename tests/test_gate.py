@@ -124,6 +124,22 @@ def test_looking_into_a_thread_while_there_is_garbage():
     subprocess.run([sys.executable, "-c", LOOK], check=True, timeout=60)
 
 
+PROFILED = """
+import cProfile
+from helpers import Stage
+stage = Stage("server", namespace={"__name__": "__main__"})
+stage.run("server", "1 + 1")
+stage.run("server", "for n in range(100): pass")
+cProfile.run("[n for n in range(100)]")
+"""
+
+
+def test_what_ran_in_a_role_does_not_keep_python_from_being_profiled():
+    """Python 3.11 hangs there, where an exception was taken back from a thread by raising NULL in it."""
+    done = subprocess.run([sys.executable, "-c", PROFILED], capture_output=True, text=True, check=True, timeout=60)
+    assert "function calls" in done.stdout
+
+
 # ---------------------------------------------------------------------- the baton
 
 
