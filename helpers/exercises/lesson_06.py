@@ -98,6 +98,7 @@ def _thanked(answer: Callable[..., Any], case: str, words: bytes) -> None:
         )
     got = tried.heard(None)
     if got != words and words.startswith(got):
+        _silent(answer)  # (who gave up too soon is told that, however slow the machine)
         raise NotYet(
             f"{case}: your function returned {short(got)} of {short(words)}. It stopped before the end of the "
             "stream: recv until it gives b''."
