@@ -277,6 +277,11 @@ class Log:
             text = f"(… {dropped:,} characters before this are not shown)\n{text}"
         return text, [item for item in items if isinstance(item, Shown)]
 
+    def last(self, count: int) -> str:
+        """The last `count` characters that are still to be written."""
+        with self._lock:
+            return "".join(item for item in list(self._items)[-count:] if isinstance(item, str))[-count:]
+
     def __bool__(self) -> bool:
         return bool(self._items)
 

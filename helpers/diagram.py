@@ -136,11 +136,24 @@ def _notes(call: Call) -> str:
     return f" ({', '.join(notes)})" * bool(notes)
 
 
+def is_drawn(event: Event) -> bool:
+    """Is it one of the calls that are told: those that make a connection, move its bytes, or end it?"""
+    return event.call.name in DRAWN or event.call.name[:4] in ("send", "recv")
+
+
+def in_words(event: Event, subject: str = "") -> str:
+    """A line of the record in the diagram's words, without an arrow."""
+    call = event.call
+    text = f"{subject}{call.name}({arguments(call)})"
+    text = f"{text} waits …" if event.waits else f"{'… ' * call.waited}{text}{_outcome(call)}{_notes(call)}"
+    return clip(text, WIDEST)
+
+
 class _Story:
     """Goes through the events in their order, and knows at each what went before on its connection."""
 
     def __init__(self, recording: Recording, shown: Callable[[Call], bool]) -> None:
-        self.events = [e for e in recording.ordered() if e.call.name in DRAWN or e.call.name[:4] in ("send", "recv")]
+        self.events = [event for event in recording.ordered() if is_drawn(event)]
         self.listeners = [end for end in reversed(recording.ends) if end.backlog is not None]
         self.sockets: dict[str, set[Endpoint]] = {}  # of each role: those that its calls touch, as far as shown
         self.fate: dict[Endpoint | None, str] = {}  # how the stream to an end ended, as that end saw it
@@ -156,12 +169,11 @@ class _Story:
 
     def row(self, event: Event) -> Row:
         call, end = event.call, event.call.end
-        text = f"{self._subject(call)}{call.name}({arguments(call)})"
-        text = f"{text} waits …" if event.waits else f"{'… ' * call.waited}{text}{_outcome(call)}{_notes(call)}"
+        text = in_words(event, self._subject(call))
         arrow, label = self._arrow(call, event.waits)
         self.said |= {(end, word) for word in (call.name, arrow, *call.args[1:2]) if word in SAID}
         self.passed |= {(end, call.sends): call.stop} if call.stop is not None else {}
-        text, target = clip(text, WIDEST), self._target(call) if arrow and arrow != "lost" else ""
+        target = self._target(call) if arrow and arrow != "lost" else ""
         if arrow and target in ("", call.role):  # a short arrow, among the words
             labelled = f"─ {label} " if label else ""
             text += " ───╳" if arrow == "lost" else f" ──{labelled}─▶ {'itself' if target else 'outside'}"

@@ -90,15 +90,20 @@ def _pair(local: str, peer: str) -> tuple[str, str]:
     return plain(local), plain(peer)
 
 
-def parse_inet(text: str) -> list[SocketRow]:
+def parse_inet(text: str, ports: Collection[str] = ()) -> list[SocketRow]:
     """The rows of /proc/net/tcp, tcp6, udp or udp6 (proc(5)): hexadecimal, addresses in this machine's byte order.
 
     The kernel writes them a page at a time: where sockets come and go meanwhile, a row may come twice (or not at all).
     A listener's rx_queue is the length of its accept queue; else it is bytes.  A FIN counts as a byte of both queues
-    and a SYN as one of tx_queue; they are no data, and taken off.
+    and a SYN as one of tx_queue; they are no data, and taken off.  Only rows with one of `ports` (four hexadecimal
+    digits each) are taken, if there are any.
     """
     rows = dict[object, SocketRow]()
     for line in text.splitlines()[1:]:
+        if ports:
+            _, local, peer, _ = line.split(maxsplit=3)
+            if local[-4:] not in ports and peer[-4:] not in ports:
+                continue
         _, local, peer, code, queues, _, _, _, _, inode, *_ = line.split()
         state, (sent, received) = STATES[int(code, 16)], (int(part, 16) for part in queues.split(":"))
         row = SocketRow(_unhex(local), _unhex(peer), state, int(inode))
@@ -127,10 +132,13 @@ def parse_unix(text: str) -> list[SocketRow]:
     return rows + [SocketRow(path, "", "LISTEN", inode, queue=f"{count[path]} waiting") for path, inode in listeners]
 
 
-def proc_source(kinds: Collection[str], folder: str = "/proc/net") -> tuple[list[SocketRow], list[str]]:
-    """Linux: the tables under /proc/net, each read from its beginning to its end."""
+def proc_source(
+    kinds: Collection[str], folder: str = "/proc/net", ports: Collection[str] = ()
+) -> tuple[list[SocketRow], list[str]]:
+    """Linux: the tables under /proc/net, each read from its beginning to its end; all rows, or those with `ports`."""
     texts = {kind: Path(folder, kind).read_text(encoding="utf-8", errors="replace") for kind in sorted(kinds)}
-    return [row for kind in texts for row in (parse_unix if kind == "unix" else parse_inet)(texts[kind])], []
+    rows = [parse_unix(text) if kind == "unix" else parse_inet(text, ports) for kind, text in texts.items()]
+    return [row for some in rows for row in some], []
 
 
 def psutil_source(kinds: Collection[str]) -> tuple[list[SocketRow], list[str]]:

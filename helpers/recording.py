@@ -15,7 +15,7 @@ import socket
 import threading
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,6 +222,7 @@ class Recording:
         self.ends: list[Endpoint] = []
         self.dropped = 0
         self.cell = 0
+        self.watchers: list[Callable[[], None]] = []  # told of each new event, by the thread that made the call
         self._made = 0
         self._lone: OrderedDict[tuple[Any, Any], list[Endpoint]] = OrderedDict()  # those without a twin, by numbers
         self._lock = threading.Lock()
@@ -243,6 +244,8 @@ class Recording:
         call.returned = not waits
         events = self.events
         events.append(Event(call, waits))
+        for tell in self.watchers:
+            tell()
         if len(events) > KEPT_EVENTS:
             with self._lock:
                 if len(events) > KEPT_EVENTS:

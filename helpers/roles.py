@@ -15,6 +15,7 @@ from helpers.cells import Cell, Log, keep_displays, learners_only, line_of, rout
 from helpers.gate import READY, Actor, Ended, gate
 
 ENDING = 0.35  #: seconds that a role has to end what it does, before it is left behind
+SAID = 200  #: characters of what a role has said that is still to be written
 
 
 class Role:
@@ -73,6 +74,18 @@ class Role:
         if not self.busy:
             return ""
         return f"waits in {wait.words}" if wait is not None else f"is busy ({self.line() or 'computing'})"
+
+    def now(self) -> dict[str, Any]:
+        """What it is at, since when it waits, what it says that no cell has written yet, and what it failed with."""
+        cell, wait = self.cell, self.actor.wait
+        error = cell.error if cell is not None and not cell.raised else None
+        return {
+            "name": self.name,
+            "words": self.doing() or ("failed" if error is not None else "has no cell to run"),
+            "since": wait.began if wait is not None and self.busy else None,
+            "said": self.actor.log.last(SAID),
+            "error": f"{type(error).__name__}: {error}" if error is not None else "",
+        }
 
     def line(self) -> str:
         """The line of its cell that it is in, as `line 2: time.sleep(60)`."""

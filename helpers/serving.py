@@ -11,15 +11,20 @@ import inspect
 import socket as standard
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers import recorded_socket
 from helpers.cells import Log, is_learners, learners_only, sockets_of
 from helpers.gate import READY, Actor, Ended, gate
 from helpers.recorded_socket import recorder
+from helpers.roles import SAID
 from helpers.waits import GRACE, cut, poll
+
+if TYPE_CHECKING:
+    from helpers.switchboard import Switchboard
 
 PATIENCE = 0.2  #: seconds that a server's threads have to end, before they are ended by force, or left behind
 _unfinished: list[asyncio.Task[Any]] = []
@@ -46,6 +51,7 @@ class serving:
         self._task: asyncio.Task[Any] | None = None
         self._last_call: standard.socket | None = None
         self._stopped = False
+        self._board: Switchboard | None = None
         self.actor = _Server(self, name)
         with gate.acting_as(self.actor):  # the listener is this server's, in the record too
             self.listener = recorded_socket.create_server((host, port), backlog=backlog)
@@ -96,6 +102,29 @@ class serving:
     def sockets(self) -> list[recorded_socket.socket]:
         """Its listener, and the connections that it accepted and has not closed."""
         return [sock for sock in list(recorder.sockets) if sock.owner is self and sock.fileno() >= 0]
+
+    def switchboard(self) -> Switchboard:
+        """The live view: callers, queue and sockets, with buttons to dial; it takes the place of an earlier one."""
+        from helpers.switchboard import Switchboard  # widgets are there where they are asked for
+
+        if self._board is not None:
+            self._board.close()
+        self._board = Switchboard(recorder.recording, lambda: [self._now()], listener=self.listener.end)
+        return self._board
+
+    def _now(self) -> dict[str, Any]:
+        """What its threads are at, those in the same call counted."""
+        waits = [(actor, actor.wait) for actor in self._threads()]
+        calls = Counter(wait.words for _, wait in waits if wait is not None)
+        words = [call if count == 1 else f"{call} in {count} threads" for call, count in sorted(calls.items())]
+        own = self.actor.wait
+        return {
+            "name": self.name,
+            "words": "waits in " + ", ".join(words) if words else repr(self).partition(": ")[2],
+            "since": own.began if own is not None and len(words) == 1 else None,
+            "said": self.actor.log.last(SAID),
+            "error": f"{type(self.error).__name__}: {self.error}" if self.error is not None else "",
+        }
 
     def stop(self) -> None:
         """End the server, its threads' waits and its connections."""

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers import take_home
 from helpers.cells import (
@@ -37,6 +37,9 @@ from helpers.recording import Call, Recording
 from helpers.roles import Front, Role
 from helpers.tcp_states import States
 from helpers.waits import cut
+
+if TYPE_CHECKING:
+    from helpers.switchboard import Switchboard
 
 
 class StillWaiting(RuntimeError):
@@ -70,6 +73,7 @@ class Stage:
         self._namespace = namespace
         self._told: set[str] = set()
         self._cells: list[Cell] = []
+        self._board: Switchboard | None = None
         self._colours = colours_of(roles)
         self.recording = recorder.recording = Recording()
         route_output()
@@ -310,6 +314,16 @@ class Stage:
     def states(self) -> States:
         """The TCP state diagram, lit where this lesson's sockets are at this moment."""
         return States(self.sockets().rows)
+
+    def switchboard(self) -> Switchboard:
+        """The live view: callers, queue and sockets, with buttons to dial; it takes the place of an earlier one."""
+        from helpers.switchboard import Switchboard  # widgets are there where they are asked for
+
+        if self._board is not None:
+            self._board.close()
+        roles = self._roles
+        self._board = Switchboard(self.recording, lambda: [r.now() for r in list(roles.values())], self._learn_names)
+        return self._board
 
     def take_home(self, folder: str | Path = ".") -> None:
         """Write `server.py` and `client.py`: each role's completed cells, in order, as a script that runs by itself."""

@@ -115,6 +115,7 @@ class Wait:
     ) -> None:
         self.words, self.reads, self.writes = words, reads, writes
         self.timeout = timeout
+        self.began = time.time()
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.expects, self._doubt = expects, doubt
 

@@ -152,7 +152,7 @@ def test_they_are_counted_from_one_on_each_stage(address):
     callers.silent(address)
     assert callers.silent(address).name == "caller 2"
     Stage("server", namespace={})
-    assert callers.Caller(address, callers._nothing).name == "caller 1"
+    assert callers.Caller(address, callers._say).name == "caller 1"
 
 
 def test_a_role_may_call_them_too(address, cell, stage):

@@ -12,10 +12,10 @@ PATIENCE = 60  # seconds that a whole lesson may take
 class Lesson:
     """A lesson opened in JupyterLab, driven through the application's own commands."""
 
-    def __init__(self, page: Any, lab: dict[str, str], name: str) -> None:
+    def __init__(self, page: Any, lab: dict[str, str], name: str, folder: str = "notebooks") -> None:
         self.page = page
         page.goto(
-            f"{lab['url']}lab/workspaces/{name.partition('_')[0]}/tree/notebooks/{name}?reset&token={lab['token']}"
+            f"{lab['url']}lab/workspaces/{name.partition('_')[0]}/tree/{folder}/{name}?reset&token={lab['token']}"
         )
         page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell.currentWidget?.content?.model")
         page.evaluate(
@@ -72,6 +72,31 @@ class Lesson:
             """id => [...window.jupyterapp.shell.currentWidget.content.widgets]
                 .find(c => c.model.id === id).model.outputs.toJSON()""",
             cell,
+        )
+        return found
+
+    def run(self, cell: str) -> None:
+        """Run the cell with this id, and wait until it has ended."""
+        self.page.evaluate(
+            """async id => {
+                const panel = window.jupyterapp.shell.currentWidget, content = panel.content;
+                content.activeCellIndex = content.widgets.findIndex(c => c.model.id === id);
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            cell,
+        )
+
+    def asks(self, expression: str) -> str:
+        """What the kernel says that an expression is, without a cell."""
+        found: str = self.page.evaluate(
+            """async expression => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const told = await kernel.requestExecute(
+                    {code: '', silent: true, user_expressions: {told: expression}}).done;
+                const {status, data, evalue} = told.content.user_expressions.told;
+                return status === 'ok' ? data['text/plain'] : evalue;
+            }""",
+            expression,
         )
         return found
 
