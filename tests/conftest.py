@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from textwrap import dedent
+from typing import Any
 
+import nbval.kernel
 import pytest
 from hypothesis import settings
+from jupyter_client.manager import KernelManager
 
 from helpers import Stage, select, socket
+from tools.notebooks import without_ports
 
 settings.register_profile("course", deadline=None)  # how fast an example is, is no test here
 settings.load_profile("course")
@@ -19,6 +23,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-browser", action="store_true", help="fail where there is no browser to test with; else it is skipped"
     )
+
+
+def kernel_manager(**options: Any) -> KernelManager:
+    """A manager of one kernel, which has no TCP ports where that can be."""
+    return KernelManager(**options, **without_ports())
+
+
+def pytest_configure() -> None:
+    nbval.kernel.KernelManager = kernel_manager  # (nbval has no option for it)
 
 
 @pytest.fixture

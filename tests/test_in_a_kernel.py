@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
-from jupyter_client.manager import KernelManager, start_new_kernel
+from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
+
+from tools.notebooks import without_ports
 
 SETUP = """
 from helpers import Stage, callers, predict, serving, socket
@@ -75,7 +77,11 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Kernel]:
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager = KernelManager(kernel_name="python3", **without_ports())
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=3 * LONG)
     yield Kernel(manager, client)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -289,7 +295,11 @@ def test_threads_and_descriptors_do_not_grow_with_stages(kernel):
 
 
 def test_a_kernel_with_waiting_roles_ends_at_once(started):
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager = KernelManager(kernel_name="python3", **without_ports())
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=3 * LONG)
     kernel = Kernel(manager, client)
     for cell in (SETUP, LISTEN, "%%server\nlistener.accept()"):
         kernel.run(cell)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +203,18 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(**get_kernel_dict())
 
 
+def without_ports() -> dict[str, str]:
+    """Options for a KernelManager: where the system can do it, its kernel is called by files, in a folder of its own.
+
+    A TCP port is chosen well before the kernel binds it, and meanwhile a lesson's listener may be given it.
+    """
+    if os.name == "nt":
+        return {}
+    folder = tempfile.mkdtemp(prefix="kernel-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return {"transport": "ipc", "ip": os.path.join(folder, "k")}
+
+
 class Kernel:
     """A fresh kernel in a folder, which runs cells one by one: `with Kernel(folder) as kernel: kernel.run("1 + 1")`.
 
@@ -207,7 +222,7 @@ class Kernel:
     """
 
     def __init__(self, folder: Path, limit: int = 60) -> None:
-        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
+        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython(), **without_ports())
         self.client = NotebookClient(
             new_notebook(), km=manager, record_timing=False, store_widget_state=False, shutdown_kernel="immediate"
         )
