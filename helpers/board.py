@@ -168,13 +168,17 @@ def group(board: Board) -> None:
         if len(cards) <= MOST:
             continue
         newest = max((c["id"] for c in cards if c["scripted"]), key=lambda i: int(i[1:]), default="")
-        count = Counter((c["situation"], c["role"] if name == "server" else "") for c in cards)
+        keys = dict[str, tuple[str, str]]()  # of the cards that may be put together
+        for card in cards:
+            own = card["id"] == newest or (name == "callers" and not card["scripted"] and card["situation"] != "closed")
+            if not own:
+                keys[card["id"]] = (card["situation"], card["role"] if name == "server" else "")
+        count = Counter(keys.values())
         made: dict[Any, Entry] = {}
         kept: list[Entry] = []
         for card in cards:
-            own = card["id"] == newest or (name == "callers" and not card["scripted"] and card["situation"] != "closed")
-            key = (card["situation"], card["role"] if name == "server" else "")
-            if count[key] < 3 or own:
+            key = keys.get(card["id"], ("", ""))
+            if count[key] < 3:
                 kept.append(card)
                 continue
             if key not in made:

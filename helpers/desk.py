@@ -241,7 +241,7 @@ class _Sight:
             "sent": end.sent,
             "received": end.received,
             "unread": row.unread if row is not None else None,
-            "unacked": (row.unacked if row is not None else None) or 0,
+            "unacked": row.unacked if row is not None else None,
             "error": each.error,
             "closed": each.closed is not None,
             "waits": f"{waits[0]} waits in {waits[1].words}" if waits else "",
@@ -335,10 +335,7 @@ class _Sight:
             if other:
                 if kind == "connected" and WIRES[other["situation"]] in ("ended", "reset"):
                     kind = WIRES[other["situation"]]
-                # said and neither received nor waiting at the other end
-                there = max(0, caller["sent"] - other["received"] - (other["unread"] or 0)) if each else 0
-                back = max(0, other["sent"] - caller["received"] - (caller["unread"] or 0)) if each else 0
-                there, back = (there, back) if kind == "connected" else (0, 0)
+                there, back = (_away(caller, other), _away(other, caller)) if each and kind == "connected" else (0, 0)
                 self._wire(caller["id"], other["id"], kind or "connected", there, back)
             elif caller["peer"] and twin is None and kind in ("in line", "knocking", "reset", "ended"):
                 at = plain(caller["peer"])
@@ -353,6 +350,12 @@ class _Sight:
         })  # fmt: skip
 
 
+def _away(start: Entry, goal: Entry) -> int:
+    """Bytes on the way: said, and neither received nor unread at the other end, nor (by the system) confirmed."""
+    said = max(0, start["sent"] - goal["received"] - (goal["unread"] or 0))
+    return said if start["unacked"] is None else min(said, start["unacked"])
+
+
 def _waiting() -> list[tuple[Any, Any]]:
     found = [(actor, actor.wait) for actor in list(gate.waiting)]
     return [(actor, wait) for actor, wait in found if wait is not None]
@@ -362,6 +365,8 @@ def _stranger(row: SocketRow, queued: bool = False) -> Entry:
     """The end of a call in another program; of one that nobody accepted, the table has the near end alone."""
     local, peer = (row.peer, row.local) if queued else (row.local, row.peer)
     situation = "in line" if queued else "knocking" if row.state in KNOCKS else "connected"
+    if not queued and row.state in HUNG_UP | {"CLOSE_WAIT"}:
+        situation = "has hung up" if row.state in HUNG_UP else "hung up on"
     return {
         "id": f"o{plain(local)}", "name": "(not recorded)", "role": "another program", "colour": "#999999",
         "scripted": False, "situation": situation, "state": row.state, "at": plain(local), "local": local,

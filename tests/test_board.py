@@ -11,7 +11,7 @@ import pytest
 
 from helpers import Stage, callers, socket
 from helpers import board as boards
-from helpers.board import MOST, SECTIONS, Board
+from helpers.board import MOST, SECTIONS, Board, Entry, group
 from helpers.desk import Desk
 from helpers.gate import gate
 
@@ -62,6 +62,38 @@ def test_a_connection(desk, cell, address):
     assert (caller["local"], caller["peer"]) == (transfer["peer"], transfer["local"])
     assert caller["peer"] == listener["address"] == f"{address[0]}:{address[1]}"
     assert listener["taken"] == 0 and listener["accepted"] == 1
+
+
+@linux
+def test_bytes_that_were_read_without_the_record_are_not_on_the_way(desk, cell, address):
+    cell("server", ACCEPT)
+    cell("client", "connection = socket.create_connection((host, port))\nconnection.sendall(b'hello')")
+    cell("server", "import os\nos.read(transfer.fileno(), 9)")
+    board = desk.look(settle=0.25)
+    assert board.callers[0]["sent"] == 5 and board.server[0]["received"] == board.server[0]["unread"] == 0
+    assert [wire["there"] for wire in board.wires] == [0]
+
+
+@linux
+def test_bytes_on_the_way(desk, cell, address):
+    """More than the other side has room for: the rest waits at the sender's kernel."""
+    cell("server", ACCEPT)
+    cell(
+        "client",
+        """
+        connection = socket.create_connection((host, port))
+        connection.setblocking(False)
+        try:
+            while True:
+                connection.send(bytes(100_000))
+        except BlockingIOError:
+            pass
+        """,
+    )
+    board = desk.look(settle=0.25)
+    (caller,), (transfer,), (wire,) = board.callers, board.server, board.wires
+    assert transfer["unread"] > 0 and wire["there"] > 0
+    assert wire["there"] <= caller["sent"] - transfer["unread"] and wire["back"] == 0
 
 
 @linux
@@ -184,6 +216,23 @@ def test_many_are_grouped(desk, cell, stage):
     assert f"and {count + 1 - 8} more" in str(board)
 
 
+def card(number: int, situation: str, scripted: bool = True) -> Entry:
+    return {"id": f"s{number}", "name": f"caller {number}", "role": f"caller {number}", "situation": situation,
+            "scripted": scripted, "closed": False, "waits": "", "sent": 1, "received": 0, "unread": None, "unacked": 0,
+            "count": 1}  # fmt: skip
+
+
+def test_a_group_is_of_three_at_least():
+    """Of three in a situation, one is the newest, or not scripted, and keeps its card: the other two stay, too."""
+    cards = [card(n, "in line") for n in range(MOST)]
+    cards += [card(101, "reset"), card(102, "reset", scripted=False), card(103, "reset"), card(104, "knocking")]
+    board = Board(callers=cards)
+    group(board)
+    assert [(c["id"], c["count"]) for c in board.callers] == [
+        ("g-callers-in line-", MOST), ("s101", 1), ("s102", 1), ("s103", 1), ("s104", 1)
+    ]  # fmt: skip
+
+
 EVIL = {
     "html": b"<b>hello</b>",
     "script": b"<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -262,6 +311,17 @@ def test_other_programs_are_shown(desk, address, cell):
         board = desk.look(settle=0.25)
         assert names(board.callers, "role", "scripted") == [("(not recorded)", "another program", False)]
         assert wires(board) == [("(not recorded)", "transfer", "connected")]
+
+
+@linux
+def test_another_program_that_has_hung_up(desk, cell, address):
+    """Its end is in FIN_WAIT2, and nobody's: it is not connected any more."""
+    cell("server", ACCEPT)
+    with plain.create_connection(address):
+        gate.settle()
+    assert names(desk.look(settle=0.25).callers, "state", "situation") == [
+        ("(not recorded)", "FIN_WAIT2", "has hung up")
+    ]
 
 
 def test_colours_are_of_the_roles():
