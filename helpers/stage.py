@@ -59,7 +59,7 @@ class Stage:
         _refuse_in_a_role("Stage(...)")
         self._shell = current_shell()
         for name in roles:
-            if not name.isidentifier() or roles.count(name) > 1:
+            if not isinstance(name, str) or not name.isidentifier() or roles.count(name) > 1:
                 raise ValueError(f"{name!r} can't name a role: it needs a name like a variable's, once")
             if self._shell is not None and not self._may_name(name):
                 raise ValueError(f"%%{name} is a cell command of IPython's: give the role another name")

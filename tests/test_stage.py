@@ -682,7 +682,7 @@ def test_a_plain_socket_is_noticed_once(cell):
     cell("server", "plain.close()")
 
 
-@pytest.mark.parametrize("names", [(), ("a b",), ("1st",), ("one", "one"), ("",)])
+@pytest.mark.parametrize("names", [(), ("a b",), ("1st",), ("one", "one"), ("",), (5,)])
 def test_names_that_cant_be_roles(names, stage):
     with pytest.raises(ValueError, match=r"Stage|can't name a role"):
         Stage(*names, namespace={})
