@@ -352,8 +352,9 @@ class _Sight:
 
 def _away(start: Entry, goal: Entry) -> int:
     """Bytes on the way: said, and neither received nor unread at the other end, nor (by the system) confirmed."""
-    said = max(0, start["sent"] - goal["received"] - (goal["unread"] or 0))
-    return said if start["unacked"] is None else min(said, start["unacked"])
+    said: int = max(0, start["sent"] - goal["received"] - (goal["unread"] or 0))
+    unacked: int | None = start["unacked"]
+    return said if unacked is None else min(said, unacked)
 
 
 def _waiting() -> list[tuple[Any, Any]]:
