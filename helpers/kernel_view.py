@@ -246,15 +246,16 @@ def look(
 ) -> SocketTable:
     """The system's table of the sockets `ends`, called by `names`.
 
-    It looks until it sees the same twice, for `settle` seconds at most: no system's table is of one instant.  And it
-    looks again while a socket is in a state that it only passes through, now FIN_WAIT1, now FIN_WAIT2.
+    It looks again while a socket is in a state that it only passes through, now FIN_WAIT1, now FIN_WAIT2, for `settle`
+    seconds at most; and until it sees the same twice, for five times as long: no system's table is of one instant.
     """
     ends, source = list(ends), source or (proc_source if sys.platform == "linux" else psutil_source)
-    until, before = time.monotonic() + settle, ""
+    began, before = time.monotonic(), ""
     while True:
         table = _snapshot(ends, names, source)
         passing, now = any(row.state in PASSING for row in table.rows), str(table)
-        if time.monotonic() >= until or (now == before and not passing):
+        limit = (settle if passing else 0) if now == before else 5 * settle
+        if time.monotonic() - began >= limit:
             return table
         if before:
             time.sleep(0.01)

@@ -35,7 +35,7 @@ class Call:
         self.connection._be_patient(timeout)  # (the record has only the answer's own calls)
         self.left, self.waited = b"", ""
         self.trial = Trial(answer, self.connection, *args)
-        self.trial.deadline += sum(map(len, pieces)) / 10_000  # who takes them one by one needs longer
+        self.trial.deadline += sum(map(len, pieces)) / 2_000  # who takes them one by one needs longer
         listens = threading.Thread(target=self._listen, daemon=True)
         try:
             if first := then == "resets" and not pieces:
