@@ -30,7 +30,7 @@ CELLS = {
     "states": "stage.states()",
     "queue": "stage.queue()",
     "claims": "claims = Claims()\n"
-    "claims.check('accept() gives a new socket', 'true', 'accept(2)', True, 'two descriptors')\nclaims",
+    "claims.check('accept() gives a new socket', 'holds', 'accept(2)', True, 'two descriptors')\nclaims",
 }
 TABLES = ("predict", "sockets", "claims")
 PICTURES = ("diagram", "states", "queue", "board")
@@ -141,6 +141,7 @@ def test_switchboard_with_forty_callers(lesson: Lesson, check: Check) -> None:
 def test_what_cells_write(lesson: Lesson, check: Check) -> None:
     for cell in ("listen", "accept", *TABLES):
         lesson.run(cell)
+    assert lesson.errors() == []
     for cell in ("listen", *TABLES):
         index = lesson.show(cell).get_attribute("data-windowed-list-index")
         # (a table's caption, and what is set back by opacity, it can't judge)
@@ -151,6 +152,7 @@ def test_pictures(lesson: Lesson, chromium: Any) -> None:
     """JupyterLab shows them as an <img> of its own, without words; wherever they stand in a page, they have some."""
     for cell in ("listen", *PICTURES):
         lesson.run(cell)
+    assert lesson.errors() == []
     page = chromium.new_page()
     for cell in PICTURES:
         (svg,) = (out["data"]["image/svg+xml"] for out in lesson.outputs(cell) if "image/svg+xml" in out["data"])
