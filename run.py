@@ -8,6 +8,7 @@
     python3 run.py chaos [LESSON..]    runs the cells of lessons twice in a row and in random orders
     python3 run.py steady              runs the lessons' tests many times over, also under load
     python3 run.py bench               measures
+    python3 run.py soak                watches memory beside a busy switchboard, for ten minutes
     python3 run.py help                prints this
 
 COURSE_UNPINNED=1 in the environment installs the newest versions instead of the tested ones in constraints.txt.
@@ -44,7 +45,7 @@ STAMP = os.path.join(VENV, "course.json")  # how .venv was made and, written las
 DELETED = os.path.join(ROOT, ".venv-being-deleted")
 UNPINNED = os.environ.get("COURSE_UNPINNED", "0") not in ("", "0")
 MEGABYTES = {"course": 400, "test": 700}  # what must be free on the disk before an installation starts
-TOOLS = ("refresh", "chaos", "steady", "bench")
+TOOLS = ("refresh", "chaos", "steady", "bench", "soak")
 
 
 class Failure(Exception):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from helpers import callers
 from helpers.board import SECTIONS, Board, Entry
 from helpers.callers import Caller
 from helpers.desk import Desk
+from helpers.diagram import clip
 from helpers.gate import RUNNING, SHORT, Wake, gate, poll
 from helpers.kernel_view import Source
 from helpers.recording import Endpoint, Recording
@@ -66,6 +68,7 @@ class Switchboard(anywidget.AnyWidget):
         self._silent: set[str] = set()
         self._mine: list[Caller] = []  # the callers that were dialled here
         self._called: dict[Caller, float] = {}  # since when there has been something for them to hear
+        self._failed = ""  # how the last look did
         self.updates = 0  # how often something was sent to the page
         self._sending = threading.Lock()
         self._ends, self._wake, self._poked = threading.Event(), Wake(), False
@@ -105,9 +108,7 @@ class Switchboard(anywidget.AnyWidget):
         while not self._ends.is_set():
             self._poked = False
             began = time.thread_time()
-            pause = FASTEST if self._update() else min(2 * pause, SLOWEST)
-            self._let_them_hear()
-            self._let_go()
+            pause = FASTEST if self._turn() else min(2 * pause, SLOWEST)
             now, cost = time.monotonic(), time.thread_time() - began
             credit, before = min(SAVED, credit + SHARE * (now - before)) - cost, now
             if self._ends.wait(max(FASTEST, -credit / SHARE)):
@@ -115,6 +116,23 @@ class Switchboard(anywidget.AnyWidget):
             by_itself = self._desk.outside or self._desk.lingers or gate.holder is not None
             poll([self._wake], [], min(pause, HEARS / 4) if self._called else pause if by_itself else None)
             self._wake.drain()
+
+    def _turn(self) -> bool:
+        """One look.  If it fails, the board says so for as long as that lasts, and goes on trying."""
+        try:
+            changed = self._update()
+            self._let_them_hear()
+            self._let_go()
+        except Exception as problem:
+            self._failed = clip(f"The board can't look: {type(problem).__name__}: {problem}", 160)
+            with suppress(Exception):  # the line to the page may be what fails
+                self._show(told=self._failed)
+            return False
+        if self._failed:
+            failed, self._failed = self._failed, ""
+            if self.told == failed:
+                self._show(told="")
+        return changed
 
     def _update(self) -> bool:
         """Look, and send what has changed."""

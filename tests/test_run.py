@@ -193,8 +193,8 @@ def test_the_exit_status_is_that_of_the_command(course: Course) -> None:
 def test_help_lists_the_commands_and_installs_nothing(course: Course) -> None:
     for word in ("help", "--help"):
         told = course.makes(word)
-        assert all(f"run.py {command} " in told for command in ("test", "refresh", "chaos", "steady", "bench"))
-    assert "test, refresh, chaos, steady, bench and help" in course.refuses("tset")
+        assert all(f"run.py {command} " in told for command in ("test", "refresh", "chaos", "steady", "bench", "soak"))
+    assert "test, refresh, chaos, steady, bench, soak and help" in course.refuses("tset")
 
 
 def test_test_runs_everything_or_what_is_named(course: Course) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +11,9 @@ from typing import Any
 import pytest
 from timing import SOON, took
 
-from helpers import Stage, callers, serving, socket
+from helpers import Stage, callers, serving, socket, switchboard
 from helpers.gate import gate
-from helpers.switchboard import FASTEST, Switchboard
+from helpers.switchboard import FASTEST, SLOWEST, Switchboard
 
 LISTEN = """
     listener = socket.create_server(("127.0.0.1", 0), backlog={})
@@ -64,6 +63,19 @@ def board(cell, stage) -> Iterator[Switchboard]:
 def line(board) -> Line:
     board.comm = line = Line()
     return line
+
+
+@pytest.fixture
+def pauses(monkeypatch) -> list[float | None]:
+    """For how long the board waits after each of its looks, if nothing wakes it; None: for ever."""
+    waits, poll = list[float | None](), switchboard.poll
+
+    def noted(readers: Any, writers: Any, seconds: float | None) -> Any:
+        waits.append(seconds)
+        return poll(readers, writers, seconds)
+
+    monkeypatch.setattr(switchboard, "poll", noted)
+    return waits
 
 
 def press(board: Switchboard, do: str, who: str = "") -> None:
@@ -223,11 +235,12 @@ def test_a_busy_role_does_not_stop_the_callers(board, stage, cell, monkeypatch):
 # ---------------------------------------------------------------------- what is sent
 
 
-def test_only_what_has_changed_is_sent(board, line, cell, stage):
+def test_only_what_has_changed_is_sent(board, line, cell, pauses):
     cell("client", "mine = socket.create_connection((host, port))")
     until(lambda: any("callers" in state for state in line.states))
     until(lambda: board.latest[0]["words"].startswith("connect"))
-    gate.until(lambda: False, 4 * FASTEST)
+    pauses.clear()
+    until(lambda: pauses and pauses[-1] != FASTEST)  # it has looked, and found nothing new
     line.sent.clear()
     cell("client", "mine.sendall(b'hello')")
     until(lambda: board.callers[0]["sent"] == 5)
@@ -237,40 +250,45 @@ def test_only_what_has_changed_is_sent(board, line, cell, stage):
     assert "server" not in sections
 
 
-def test_nothing_is_sent_while_nothing_happens(board, line, cell, stage):
+def test_nothing_is_sent_while_nothing_happens(board, line, pauses):
     press(board, "dial")
     until(lambda: situation(board, "caller 1") == "in line")
     until(lambda: board.latest[0]["words"].startswith("connect"))
-    gate.until(lambda: False, 4 * FASTEST)
+    until(lambda: pauses and pauses[-1] == SLOWEST)  # it backs off
     line.sent.clear()
-    looks = count_looks(board)
-    gate.until(lambda: False, 2.5)
-    assert line.sent == []
-    assert len(looks) <= 12  # it backs off
+    pauses.clear()
+    until(lambda: len(pauses) == 2)
+    assert pauses == [SLOWEST, SLOWEST] and line.sent == []
 
 
-def count_looks(board: Switchboard) -> list[float]:
-    looks, look = list[float](), board._desk.look
-
-    def counted(*args: Any) -> Any:
-        looks.append(time.monotonic())
-        return look(*args)
-
-    board._desk.look = counted
-    return looks
-
-
-def test_nobody_looks_where_nothing_can_change(stage):
+def test_nobody_looks_where_nothing_can_change(stage, pauses):
     board = stage.switchboard()
-    gate.until(lambda: False, 4 * FASTEST)
-    looks = count_looks(board)
-    gate.until(lambda: False, 1.5)
-    assert len(looks) <= 1
+    until(lambda: pauses and pauses[-1] is None)  # until it is woken
     board.close()
+
+
+def test_a_look_that_fails_is_told_and_the_board_goes_on(board, monkeypatch):
+    monkeypatch.setattr(board._desk, "look", lambda: {}["no <row>"])
+    press(board, "dial")
+    until(lambda: board.told == "The board can't look: KeyError: 'no <row>'")
+    assert board._thread.is_alive() and board.callers == []
+    monkeypatch.undo()
+    until(lambda: situation(board, "caller 1") == "in line")
+    until(lambda: board.told == "")
+
+
+def test_where_nothing_can_be_told_it_goes_on_too(board, monkeypatch):
+    tries = list[str]()
+    monkeypatch.setattr(board._desk, "look", lambda: {}["row"])
+    monkeypatch.setattr(board, "send_state", lambda key=None: tries.append(key) or {}["line"])
+    board._wake.poke()
+    until(lambda: len(tries) > 1)
+    assert board._thread.is_alive()
 
 
 def test_at_most_twenty_times_a_second_with_two_hundred_callers(stage):
     """And their cards are grouped."""
+    resource = pytest.importorskip("resource")  # 200 callers, and their server, need more files than most may open
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
 

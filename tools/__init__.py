@@ -1,1 +1,1 @@
-"""Commands for those who write lessons: `python3 run.py refresh`, `chaos`, `steady` and `bench`."""
+"""Commands for those who write lessons: `python3 run.py refresh`, `chaos`, `steady`, `bench` and `soak`."""

@@ -1,19 +1,97 @@
-"""A lesson in JupyterLab, as the browser tests drive it."""
+"""JupyterLab and a lesson in it, as the browser tests and `run.py soak` drive them."""
 
 from __future__ import annotations
 
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PICTURES = Path(__file__).resolve().parent / "pictures"
-PATIENCE = 60  # seconds that a whole lesson may take
+import nbformat
+import psutil
+from nbformat.v4 import new_code_cell, new_notebook
+
+HERE = Path(__file__).resolve().parent
+COURSE = HERE.parent.parent
+PICTURES = HERE / "pictures"
+SCRATCH = HERE / "scratch"  # below JupyterLab's root, and not hidden, or it would not open what is there
+PATIENCE = 60  # seconds that a whole lesson may take, and Lab's first start on a busy machine
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextmanager
+def jupyterlab(runtime: Path) -> Iterator[dict[str, str]]:
+    """`python3 run.py`, as in the README, on a free port: its address and token; its own files go to `runtime`."""
+    # A client goes on dialling a kernel that has ended, and the system may have given its port to a lesson's listener.
+    private = ["--KernelManager.transport=ipc"] if sys.platform == "linux" else []
+    with (runtime / "lab.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, COURSE / "run.py", "--no-browser", "--port=0", "--expose-app-in-browser", *private],
+            env={**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(runtime / "config")},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            yield _when_up(process, runtime)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(PATIENCE)
+
+
+def _when_up(process: subprocess.Popen[bytes], runtime: Path) -> dict[str, str]:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        for found in runtime.glob("jpserver-*.json"):
+            try:
+                server = json.loads(found.read_text())
+            except ValueError:  # it is being written
+                continue
+            return {"url": server["url"], "token": server["token"]}
+        time.sleep(0.1)
+    raise RuntimeError("JupyterLab did not start: " + (runtime / "lab.log").read_text()[-2000:])
+
+
+@contextmanager
+def scratch_notebook(cells: dict[str, str]) -> Iterator[str]:
+    """A notebook of these cells, by their ids, for as long as the `with` lasts: its path in the course."""
+    SCRATCH.mkdir(exist_ok=True)
+    for left in SCRATCH.glob("of_*.ipynb"):  # by one that was killed
+        if not psutil.pid_exists(int(left.stem.removeprefix("of_"))):
+            left.unlink(missing_ok=True)
+    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    made = [new_code_cell(source, id=name) for name, source in cells.items()]
+    path = SCRATCH / f"of_{os.getpid()}.ipynb"
+    nbformat.write(new_notebook(cells=made, metadata=about), path)
+    try:
+        yield path.relative_to(COURSE).as_posix()
+    finally:
+        path.unlink()
 
 
 class Lesson:
     """A lesson opened in JupyterLab, driven through the application's own commands."""
 
     def __init__(self, page: Any, lab: dict[str, str], name: str, folder: str = "notebooks") -> None:
-        self.page = page
+        self.page, self.name, self.folder = page, name, folder
         page.goto(
             f"{lab['url']}lab/workspaces/{name.partition('_')[0]}/tree/{folder}/{name}?reset&token={lab['token']}"
         )
@@ -114,7 +192,60 @@ class Lesson:
         )
         return self.page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{index}"]')
 
+    def widen(self) -> None:
+        """Give the notebook the whole window."""
+        self.page.evaluate("() => { const {shell} = window.jupyterapp; shell.collapseLeft(); shell.collapseRight(); }")
+
+    def theme(self, name: str) -> None:
+        """Put the page into JupyterLab's theme of this name, Light or Dark."""
+        self.page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {name}"
+        )
+        light = str(name == "Light").lower()
+        self.page.wait_for_function(
+            f"() => document.body.dataset.jpThemeLight === '{light}' && !document.querySelector('#jupyterlab-splash')"
+        )
+
+    def shut_down(self) -> None:
+        """End its kernel."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
     def picture(self, name: str) -> None:
         """Keep a picture of the window as a file of this test run."""
         PICTURES.mkdir(exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png")
+
+
+class Board:
+    """A switchboard that is shown."""
+
+    def __init__(self, lesson: Lesson, place: Any) -> None:
+        self.lesson, self.page, self.place = lesson, lesson.page, place
+        self.place.wait_for()
+
+    def press(self, button: str, how: str | None = None) -> None:
+        """By the mouse, or by a key."""
+        found = self.place.get_by_role("button", name=button, exact=True)
+        if how is None:
+            found.click()
+        else:
+            found.focus()
+            self.page.keyboard.press(how)
+
+    def card(self, name: str, words: str = "") -> Any:
+        """The card of this name, as soon as it says these words."""
+        found = (
+            self.place.locator(".sb-card").filter(has=self.page.get_by_text(name, exact=True)).filter(has_text=words)
+        )
+        found.first.wait_for()
+        return found.first
+
+    def says(self, words: str) -> None:
+        """It says so, or will."""
+        self.place.get_by_text(words).first.wait_for()
+
+    def table(self) -> list[tuple[str, str]]:
+        """The operating system's table: whose socket is in which state, but for the listener."""
+        told = self.lesson.asks("sorted((r.role, r.state) for r in stage.sockets().rows if r.state != 'LISTEN')")
+        found: list[tuple[str, str]] = ast.literal_eval(told)
+        return found

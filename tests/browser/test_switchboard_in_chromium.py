@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from typing import Any
 
-import nbformat
 import pytest
-from lab import PICTURES, Lesson
-from nbformat.v4 import new_code_cell, new_notebook
+from lab import Board, Lesson, scratch_notebook
 
 pytestmark = pytest.mark.browser
 CELLS = {
@@ -26,58 +23,17 @@ CELLS = {
 KEYS = {"mouse": None, "Enter": "Enter", "Space": "Space"}
 
 
-class Board:
-    """A switchboard that is shown."""
-
-    def __init__(self, lesson: Lesson, place: Any) -> None:
-        self.lesson, self.page, self.place = lesson, lesson.page, place
-        self.place.wait_for()
-
-    def press(self, button: str, how: str | None = None) -> None:
-        """By the mouse, or by a key."""
-        found = self.place.get_by_role("button", name=button, exact=True)
-        if how is None:
-            found.click()
-        else:
-            found.focus()
-            self.page.keyboard.press(how)
-
-    def card(self, name: str, words: str = "") -> Any:
-        """The card of this name, as soon as it says these words."""
-        found = (
-            self.place.locator(".sb-card").filter(has=self.page.get_by_text(name, exact=True)).filter(has_text=words)
-        )
-        found.first.wait_for()
-        return found.first
-
-    def says(self, words: str) -> None:
-        """It says so, or will."""
-        self.place.get_by_text(words).first.wait_for()
-
-    def table(self) -> list[tuple[str, str]]:
-        """The operating system's table: whose socket is in which state, but for the listener."""
-        told = self.lesson.asks("sorted((r.role, r.state) for r in stage.sockets().rows if r.state != 'LISTEN')")
-        found: list[tuple[str, str]] = ast.literal_eval(told)
-        return found
-
-
 @pytest.fixture
-def lesson(page: Any, lab: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Lesson]:
+def lesson(page: Any, lab: dict[str, str]) -> Iterator[Lesson]:
     """A notebook with a stage, a listener with two places, and a switchboard; run as far as that."""
-    PICTURES.mkdir(exist_ok=True)
-    path = PICTURES / "board_of_a_test.ipynb"
-    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(source, id=name) for name, source in CELLS.items()]
-    nbformat.write(new_notebook(cells=cells, metadata=about), path)
-    try:
-        lesson = Lesson(page, lab, path.name, folder=PICTURES.relative_to(PICTURES.parent.parent.parent).as_posix())
-        page.evaluate("() => { const {shell} = window.jupyterapp; shell.collapseLeft(); shell.collapseRight(); }")
-        for name in ("stage", "listen", "board"):
-            lesson.run(name)
+    with scratch_notebook(CELLS) as path:
+        folder, _, name = path.rpartition("/")
+        lesson = Lesson(page, lab, name, folder)
+        lesson.widen()
+        for cell in ("stage", "listen", "board"):
+            lesson.run(cell)
         yield lesson
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    finally:
-        path.unlink()
+        lesson.shut_down()
 
 
 @pytest.fixture
@@ -208,7 +164,7 @@ def test_a_second_view_shows_and_does_the_same(board, lesson, page):
 def test_after_a_reload_its_cell_shows_who_is_on_the_line(board, lesson, page, lab):
     board.press("Dial")
     board.card("caller 1", "in line")
-    again = Lesson(page, lab, "board_of_a_test.ipynb", folder="tests/browser/pictures")
+    again = Lesson(page, lab, lesson.name, lesson.folder)
     again.run("board")
     board = Board(again, again.show("board").locator(".sb"))
     board.card("caller 1", "in line")
@@ -242,9 +198,7 @@ def test_it_is_over_with_the_stage(board, lesson, page):
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
 def test_pictures(board, lesson, page, theme, width):
     page.set_viewport_size({"width": width, "height": 1150})
-    page.evaluate(
-        "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}"
-    )
+    lesson.theme(theme)
     lesson.run("accept")
     board = Board(lesson, lesson.show("board").locator(".sb"))
     for button in ("Dial", "Dial", "Dial, silent", "Dial"):
