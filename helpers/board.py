@@ -18,10 +18,11 @@ from helpers.diagram import CARD, EDGE, FONT, INK, clip
 Entry = dict[str, Any]
 SECTIONS = "callers", "kernel", "server", "wires", "roles", "latest"
 MOST = 24  #: cards of a column before they are grouped
-COLUMNS = {"callers": ("Callers", 20), "kernel": ("The kernel", 348), "server": ("The server", 676)}  #: left edges
+#: Their headings, and their left edges in the picture.
+COLUMNS = {"callers": ("Callers", 20), "kernel": ("The operating system", 348), "server": ("The server", 676)}
 WIDTH, HEIGHT, GAP, UNIT = 264, 66, 14, 7.3  #: of a card, in pixels; of a column of its small font
-STROKES = {"connected": ("#0072B2", "none"), "in line": ("#B87400", "7 5"), "knocking": ("#B0528E", "2 5"),
-           "ended": ("#56707F", "10 4 2 4"), "reset": ("#C0392B", "3 3")}  # fmt: skip
+STROKES = {"accepted": ("#0072B2", "none"), "connected": ("#0072B2", "none"), "in line": ("#B87400", "7 5"),
+           "knocking": ("#B0528E", "2 5"), "ended": ("#56707F", "10 4 2 4"), "reset": ("#C0392B", "3 3")}  # fmt: skip
 
 
 def colour_of(role: str) -> str:

@@ -26,8 +26,8 @@ LATEST, PLACES = 12, 8  #: calls told; those in line that are told one by one
 KNOCKS = {"SYN_SENT", "SYN_RECV"}
 HUNG_UP = {"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT"}
 WIRES = {  #: how a wire is drawn, by how the caller's end is
-    "connected": "connected", "in line": "in line", "knocking": "knocking", "reset": "reset", "failed": "reset",
-    "not connected": "", "has hung up": "ended", "hung up on": "ended", "closed": "ended",
+    "accepted": "accepted", "connected": "connected", "in line": "in line", "knocking": "knocking", "reset": "reset",
+    "failed": "reset", "not connected": "", "has hung up": "ended", "hung up on": "ended", "closed": "ended",
 }  # fmt: skip
 
 
@@ -67,12 +67,15 @@ class Desk:
     def look(self, settle: float = 0.0) -> Board:
         """The board now; `settle` seconds are given to what is just passing from one state to the next."""
         self._learn_names()
-        self._follow()
-        self._read_events()
-        self._let_go(time.time())
-        seen = list(self._seen.values())
-        source = self._source or (partial(proc_source, ports=_ports(seen)) if sys.platform == "linux" else None)
-        table = look([each.end for each in seen], source=source, settle=settle)
+        for _ in range(3):
+            self._follow()
+            self._read_events()
+            self._let_go(time.time())
+            seen = list(self._seen.values())
+            source = self._source or (partial(proc_source, ports=_ports(seen)) if sys.platform == "linux" else None)
+            table = look([each.end for each in seen], source=source, settle=settle)
+            if not self._news():  # else its table may tell of sockets that this look does not know
+                break
         self.outside = bool(table.rows)
         board = _Sight(seen, table).board
         board.roles = [self._role(role) for role in self._doing()]
@@ -89,6 +92,10 @@ class Desk:
         """Those that can be dialled, the newest last."""
         ends = [end for end in self.recording.ends if end.backlog is not None and not end.closed]
         return [end for end in ends if end.stream and isinstance(end.local, tuple)]
+
+    def _news(self) -> bool:
+        ends = self.recording.ends
+        return bool(ends) and ends[-1].number > self._newest
 
     def _follow(self) -> None:
         """Take in the sockets that are new."""
@@ -142,7 +149,7 @@ class Desk:
         self._told = [*self._told, *(_telling(n, event) for n, event in told)][-LATEST:]
 
     def _role(self, role: Entry) -> Entry:
-        said = clip(role.get("said", ""), 160)
+        said = clip(role.get("said", "").rstrip("\n"), 160)
         error = clip(role.get("error", ""), 120)
         return {**role, "id": f"role {role['name']}", "said": said, "error": error, "colour": colour_of(role["name"])}
 
@@ -271,7 +278,10 @@ class _Sight:
             return "has hung up"
         if state == "CLOSED":
             return "reset"
-        return "connected" if state in {"ESTABLISHED", "connected"} else "not connected"
+        if state not in {"ESTABLISHED", "connected"}:
+            return "not connected"
+        accepted = each.end.twin is not None or (each.end.peer is not None and each.end.dial is None)
+        return "accepted" if accepted else "connected"  # (by another program, which may have done so or not)
 
     def is_in_line(self, each: _Seen, local: str, peer: str) -> bool:
         """Has its call got through, and nobody accepted it?  Where the system does not tell, the record knows."""
@@ -333,9 +343,9 @@ class _Sight:
             if each is None and kind not in ("in line", "knocking"):
                 other = next((e for e in ends.values() if plain(e["peer"]) == caller["at"]), None)
             if other:
-                if kind == "connected" and WIRES[other["situation"]] in ("ended", "reset"):
-                    kind = WIRES[other["situation"]]
-                there, back = (_away(caller, other), _away(other, caller)) if each and kind == "connected" else (0, 0)
+                if kind in ("accepted", "connected"):
+                    kind = WIRES[other["situation"]] or kind
+                there, back = (_away(caller, other), _away(other, caller)) if each and kind == "accepted" else (0, 0)
                 self._wire(caller["id"], other["id"], kind or "connected", there, back)
             elif caller["peer"] and twin is None and kind in ("in line", "knocking", "reset", "ended"):
                 at = plain(caller["peer"])

@@ -68,7 +68,7 @@ class predict:
     def _show(self) -> None:
         for buttons, said in self._views:
             for letter, choice, button in zip("abcde", self.choices, buttons, strict=False):
-                button.description = f"{'✓ ' if choice == self.answer else ''}{letter}) {choice}"
+                button.description = f"{'●' if choice == self.answer else '○'} {letter}) {choice}"
                 button.style.font_weight = "bold" if choice == self.answer else "normal"
             if self.answer is None:
                 said.value = "<i>Choose, then go on to the next cell, and look.</i>"

@@ -96,8 +96,7 @@ class Stage:
         StillWaiting: the role is not done with an earlier cell.  SyntaxError: it is no plain Python.
         """
         _refuse_in_a_role(f"%%{name}")
-        if Stage._present is not self:
-            raise RuntimeError("this stage is over: run the cell with Stage(...) again")
+        self._refuse_if_over()
         role = self._roles[name]
         with Front(self._roles.values(), role) as front:
             error = self._earlier_error(role) or self._refusal(role) or self._begin(role, source, aside, cell_id)
@@ -109,6 +108,10 @@ class Stage:
                 self._write()
         if error is not None:
             raise shown_alone(error, self._shell)
+
+    def _refuse_if_over(self) -> None:
+        if Stage._present is not self:
+            raise RuntimeError("this stage is over: run the cell with Stage(...) again")
 
     def _begin(self, role: Role, source: str, aside: bool, cell_id: str) -> SyntaxError | None:
         try:
@@ -319,6 +322,7 @@ class Stage:
         """The live view: callers, queue and sockets, with buttons to dial; it takes the place of an earlier one."""
         from helpers.switchboard import Switchboard  # widgets are there where they are asked for
 
+        self._refuse_if_over()
         if self._board is not None:
             self._board.close()
         roles = self._roles

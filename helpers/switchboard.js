@@ -8,15 +8,16 @@ const BUTTONS = [
   ["ten", "Ten more", "Ten callers dial at once"],
   null,
   ["say", "Say a line", "The chosen caller says a line"],
-  ["hang up", "Hang up", "The chosen caller hangs up: its kernel sends FIN"],
+  ["hang up", "Hang up", "The chosen caller hangs up: its operating system sends FIN"],
   ["reset", "Hang up rudely", "The chosen caller hangs up by a reset: RST"],
 ];
 const NEEDS_CALLER = new Set(["say", "hang up", "reset"]);
 const WORDS = {
-  connected: "connected", "in line": "in line", knocking: "knocks", reset: "reset", failed: "turned away",
+  accepted: "accepted", connected: "connected", "in line": "in line", knocking: "knocks", reset: "reset", failed: "turned away",
   closed: "has hung up", "has hung up": "has hung up", "hung up on": "was hung up on", "not connected": "not connected",
 };
 const SHOWN_PLACES = 8;
+const PATIENCE = 4000; // milliseconds until the page says that nobody answers its buttons
 const MOST_MOVING = 12;
 
 function make(tag, name, text) {
@@ -42,6 +43,13 @@ function short(count) {
 function port(address) {
   const at = address.lastIndexOf(":");
   return at < 0 || address.startsWith("unix:") ? address : address.slice(at);
+}
+
+/** A curve that leaves one place and comes to the other level; with `on`, the path goes on from where it is. */
+function bent(x, y, goal, end, on = false) {
+  const bend = Math.max(12, (goal - x) * 0.5);
+  const start = on ? "" : `M${x.toFixed(1)} ${y.toFixed(1)}`;
+  return `${start}C${(x + bend).toFixed(1)} ${y.toFixed(1)} ${(goal - bend).toFixed(1)} ${end.toFixed(1)} ${goal.toFixed(1)} ${end.toFixed(1)}`;
 }
 
 /** Makes `parent` hold one element for each entry, in order, and keeps those that are there (and their focus). */
@@ -118,7 +126,7 @@ class View {
     this.labels.setAttribute("aria-hidden", "true");
     this.field.append(this.wires);
     this.columns = {};
-    const heads = { callers: "Callers", kernel: "The kernel", server: "The server" };
+    const heads = { callers: "Callers", kernel: "The operating system", server: "The server" };
     const empty = { callers: "Nobody calls yet.", kernel: "Nobody listens yet.", server: "No call was accepted yet." };
     for (const [name, title] of Object.entries(heads)) {
       const column = make("div", `sb-column sb-${name}`);
@@ -151,6 +159,7 @@ class View {
       if (!this.asked) this.asked = requestAnimationFrame(() => { this.asked = 0; this.draw(); });
     };
     this.clock = (content) => {
+      this.answered();
       if (content && content.clock) this.ahead = Date.now() / 1000 - content.clock;
       this.tick();
     };
@@ -166,19 +175,42 @@ class View {
     this.model.off("msg:custom", this.clock);
     this.sized.disconnect();
     clearInterval(this.timer);
+    clearTimeout(this.patience);
     cancelAnimationFrame(this.asked);
   }
 
   act(act) {
     const caller = this.target();
-    const who = NEEDS_CALLER.has(act) && caller ? caller.newest || caller.name : "";
-    this.model.send({ do: act, who, to: this.listener });
+    if (NEEDS_CALLER.has(act) && !caller) return;
+    const who = NEEDS_CALLER.has(act) ? caller.newest || caller.name : "";
+    // who hung up stays chosen: pressed twice, the button does not hang up on the next
+    this.chosen = act === "hang up" || act === "reset" ? caller.id : NEEDS_CALLER.has(act) ? this.chosen : null;
+    this.patience = this.patience || setTimeout(() => this.waitedInVain(), PATIENCE);
+    try {
+      this.model.send({ do: act, who, to: this.listener });
+    } catch {
+      this.waitedInVain();
+    }
+    this.ask();
   }
 
-  /** Who is chosen: the card that was taken last, else the newest scripted caller. */
+  answered() {
+    clearTimeout(this.patience);
+    this.patience = null;
+    if (this.alone) this.ask();
+    this.alone = false;
+  }
+
+  waitedInVain() {
+    this.patience = null;
+    this.alone = true;
+    this.ask();
+  }
+
+  /** Who is chosen: the card that was taken last, as long as it is on the line; if none was, the newest caller. */
   target() {
-    const callers = this.model.get("callers").filter((card) => card.scripted);
-    return callers.find((card) => card.id === this.chosen) || callers.at(-1);
+    const callers = this.model.get("callers").filter((card) => card.scripted && card.situation !== "reset");
+    return this.chosen ? callers.find((card) => card.id === this.chosen) : callers.at(-1);
   }
 
   // ------------------------------------------------------------------ drawing
@@ -208,7 +240,8 @@ class View {
       const off = over || (NEEDS_CALLER.has(act) && !target) || (act === "say" && target.silent);
       button.setAttribute("aria-disabled", String(Boolean(off)));
     }
-    say(this.told, over ? "The stage is over, and so are these calls: run the notebook's first cells again." : model.get("told"));
+    say(this.told, over ? "The stage is over, and so are these calls. Run the notebook's first cells again, and then this one."
+      : this.alone ? "No answer: the kernel is busy, or was started anew. Then run the notebook's first cells again, and this one." : model.get("told"));
     keyed(this.roles, this.rolesShown, model.get("roles"), () => this.newRole(), (role, entry) => this.fillRole(role, entry));
     keyed(this.latest, this.calls, model.get("latest"), (call) => {
       const made = make("li");
@@ -237,7 +270,7 @@ class View {
     const leave = () => { if (this.pointed === entry.id) this.pointed = null; this.showFacts(); };
     card.addEventListener("mouseenter", point);
     card.addEventListener("mouseleave", leave);
-    card.addEventListener("focus", () => { point(); this.choose(entry.id); });
+    card.addEventListener("focus", point);
     card.addEventListener("blur", leave);
     card.addEventListener("click", () => this.choose(entry.id));
     return card;
@@ -264,7 +297,7 @@ class View {
     say(card.unreadPart, entry.unread ? `${bytes(entry.unread)} unread` : "");
     say(card.errorPart, entry.error ? `✗ ${entry.error}` : "");
     card.waitsPart.dataset.since = entry.since || "";
-    card.waitsPart.dataset.words = entry.waits.replace(`${entry.name} `, "") || (entry.waiting ? `${entry.waiting} of them waited for` : "");
+    card.waitsPart.dataset.words = entry.waits.replace(`${entry.name} `, "") || (entry.waiting ? `${entry.waiting} of them are waited for` : "");
     for (const part of ["bytes", "unread", "error"]) card[part + "Part"].hidden = !card[part + "Part"].textContent;
     card.waitsPart.hidden = !card.waitsPart.dataset.words;
     card.placesPart.hidden = !listener;
@@ -272,19 +305,23 @@ class View {
   }
 
   fillPlaces(box, entry) {
-    const wanted = JSON.stringify([entry.line, entry.taken, entry.places, entry.knocks]);
+    const wanted = JSON.stringify([entry.line, entry.taken, entry.places, entry.knocks, entry.accepted]);
     if (box.wanted === wanted) return;
     box.wanted = wanted;
     const slots = make("span", "sb-slots");
     entry.line.forEach((place, n) => {
       const slot = make("span", "sb-slot sb-taken");
-      slot.append(make("span", "sb-slot-number", String(n + 1)), make("span", "sb-slot-name", place.name.replace("caller ", "")));
-      if (place.unread) slot.append(make("span", "sb-slot-bytes", `${place.unread} B`));
+      const name = make("span", "sb-slot-name");
+      const number = /^caller (\d+)$/.exec(place.name);
+      name.append(...(number ? [make("span", "sb-word", "caller "), number[1]] : [place.name]));
+      slot.append(name);
+      if (place.unread) slot.append(make("span", "sb-slot-bytes", short(place.unread)));
       slot.title = `place ${n + 1}: ${place.name}${place.unread ? `, ${bytes(place.unread)} unread` : ""}`;
       slots.append(slot);
     });
     const free = entry.places === null ? 0 : Math.max(0, entry.places - entry.taken);
-    const shown = Math.max(0, Math.min(free, SHOWN_PLACES - entry.line.length));
+    const room = entry.line.length < SHOWN_PLACES / 2 ? SHOWN_PLACES / 2 : SHOWN_PLACES;
+    const shown = Math.max(0, Math.min(free, room - entry.line.length));
     for (let n = 0; n < shown; n++) slots.append(make("span", "sb-slot sb-free", "free"));
     const words = [];
     if (entry.taken > entry.line.length) words.push(`${(entry.taken - entry.line.length).toLocaleString("en")} more in line`);
@@ -370,11 +407,20 @@ class View {
       ...(many ? [] : [["descriptor", entry.fd === null ? (entry.closed ? "closed" : "not ours") : String(entry.fd)]]),
       ["bytes sent", entry.sent.toLocaleString("en")],
       ["received", entry.received.toLocaleString("en")],
+      ...(this.inLine(entry) ? [["in line with", bytes(this.inLine(entry))]] : []),
       ["unread", entry.unread === null ? "not told" : entry.unread.toLocaleString("en")],
       ...(entry.unacked ? [["not confirmed", entry.unacked.toLocaleString("en")]] : []),
       ["situation", `${WORDS[entry.situation]}${entry.waits ? `; ${entry.waits}` : ""}`],
       ...(entry.error ? [["error", entry.error]] : []),
     ];
+  }
+
+  /** How many bytes wait with a caller who is in line. */
+  inLine(entry) {
+    for (const listener of this.model.get("kernel")) {
+      for (const place of listener.line) if (place.id === entry.id) return place.unread;
+    }
+    return 0;
   }
 
   // ------------------------------------------------------------------ wires
@@ -384,14 +430,23 @@ class View {
   }
 
   drawWires() {
-    const area = this.field.getBoundingClientRect();
+    let area = this.field.getBoundingClientRect();
     if (!area.width) return;
-    this.wires.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
-    const seen = new Set();
-    const inward = new Map(); // wires that end at the same card end one below the other
     const wires = this.model.get("wires").filter((wire) => this.element(wire.from) && this.element(wire.to));
+    const inward = new Map(); // wires that end at the same card end one below the other
     for (const wire of wires) inward.set(wire.to, (inward.get(wire.to) || 0) + 1);
+    // A call that was accepted has done with the listener: its wire goes past it, in a lane above.
+    const past = wires.filter((wire) => this.cards.server.has(wire.to));
+    const step = Math.min(14, 120 / past.length);
+    this.field.style.setProperty("--sb-lanes", `${past.length ? past.length * step : 0}px`);
+    area = this.field.getBoundingClientRect();
+    this.wires.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
+    const middle = this.columns.kernel.parentElement.getBoundingClientRect();
+    const top = middle.top + this.columns.kernel.previousElementSibling.offsetHeight + 14 - area.top;
+    const [left, right] = [middle.left - area.left, middle.right - area.left];
+    const seen = new Set();
     const used = new Map();
+    let lane = 0;
     for (const wire of wires) {
       const from = this.element(wire.from).getBoundingClientRect();
       const to = this.element(wire.to).getBoundingClientRect();
@@ -404,8 +459,9 @@ class View {
       const knocks = wire.kind === "knocking";
       const goal = to.left - area.left - (knocks ? 18 : 0); // who knocks is not let in
       const end = to.top - area.top + to.height / 2 + (nth - (count - 1) / 2) * gap;
-      const bend = Math.max(24, (goal - x) * 0.45);
-      const d = `M${x.toFixed(1)} ${y.toFixed(1)}C${(x + bend).toFixed(1)} ${y.toFixed(1)} ${(goal - bend).toFixed(1)} ${end.toFixed(1)} ${goal.toFixed(1)} ${end.toFixed(1)}`;
+      const d = this.cards.server.has(wire.to)
+        ? bent(x, y, left, top + step * lane) + `H${right.toFixed(1)}` + bent(right, top + step * lane++, goal, end, true)
+        : bent(x, y, goal, end);
       let line = this.lines.get(wire.id);
       if (!line) {
         line = { path: document.createElementNS(SVG, "path"), end: document.createElementNS(SVG, "path"), label: make("span", "sb-label") };

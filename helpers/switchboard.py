@@ -181,6 +181,7 @@ class Switchboard(anywidget.AnyWidget):
                 self.send({"clock": time.time()})
             else:
                 self.act(str(content.get("do")), str(content.get("who") or ""), str(content.get("to") or ""))
+                self.send({"done": True})
 
     def act(self, do: str, who: str = "", to: str = "") -> None:
         """Do what a button says: `dial`, `silent`, `ten`, or, with the caller named `who`, `say`, `hang up`, `reset`.
@@ -209,8 +210,10 @@ class Switchboard(anywidget.AnyWidget):
         self._mine += new
         self._silent |= {caller.name for caller in new} if do == "silent" else set()
         callers.begin(new)
-        first, last = new[0].name, new[-1].name
-        return f"{first} to {last.removeprefix('caller ')} dial" if count > 1 else f"{first} {ACTS[do]}"
+        if count == 1:
+            return f"{new[0].name} {ACTS[do]}"
+        first, last = (caller.name.removeprefix("caller ") for caller in (new[0], new[-1]))
+        return f"callers {first} to {last} dial"
 
     def _move(self, do: str, who: str) -> str:
         on_the_line = {name: caller for name, caller in callers.known().items() if caller.is_on_the_line}

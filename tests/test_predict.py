@@ -30,11 +30,11 @@ def test_a_click_is_noted_in_every_view():
     _, second, also_said = widgets_of(question)
     first[1].click()
     assert question.answer == "that"
-    assert [b.description for b in first] == [b.description for b in second] == ["a) this", "✓ b) that"]
+    assert [b.description for b in first] == [b.description for b in second] == ["○ a) this", "● b) that"]
     assert "that" in said.value and "that" in also_said.value
     second[0].click()
     assert question.answer == "this"
-    assert first[0].description == "✓ a) this"
+    assert first[0].description == "● a) this"
 
 
 def test_a_question_asked_again_keeps_its_answer():
@@ -50,7 +50,7 @@ def test_a_new_stage_forgets_the_answers():
     buttons[0].click()
     stage = Stage("server", namespace={})
     assert question.answer is None
-    assert buttons[0].description == "a) this"
+    assert buttons[0].description == "○ a) this"
     assert predict("What now?", "this", "that").answer is None
     stage.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -232,11 +233,23 @@ class Board:
             found.focus()
             self.page.keyboard.press(how)
 
+    def is_off(self, button: str) -> None:
+        """The button does nothing now, or soon."""
+        off = self.page.locator("[aria-disabled=true]")
+        self.place.get_by_role("button", name=button, exact=True).and_(off).wait_for()
+
+    def choose(self, name: str, how: str | None = None) -> None:
+        """Take the card of this name, by the mouse or by a key."""
+        if how is None:
+            self.card(name).click()
+        else:
+            self.card(name).focus()
+            self.page.keyboard.press(how)
+
     def card(self, name: str, words: str = "") -> Any:
         """The card of this name, as soon as it says these words."""
-        found = (
-            self.place.locator(".sb-card").filter(has=self.page.get_by_text(name, exact=True)).filter(has_text=words)
-        )
+        called = self.page.locator(".sb-name", has_text=re.compile(f"^{re.escape(name)}$"))
+        found = self.place.locator(".sb-card").filter(has=called).filter(has_text=words)
         found.first.wait_for()
         return found.first
 

@@ -105,7 +105,7 @@ def test_switchboard(lesson: Lesson, check: Check) -> None:
     lesson.run("accept")
     board = board_of(lesson)
     board.press("Dial")
-    board.card("caller 1", "connected")
+    board.card("caller 1", "accepted")
     board.press("Say a line")
     board.card("caller 1", "sent 19 bytes")
     for button in ("Dial", "Dial, silent", "Dial", "Dial"):
@@ -133,7 +133,7 @@ def test_switchboard_with_forty_callers(lesson: Lesson, check: Check) -> None:
     board = board_of(lesson)
     for _ in range(4):
         board.press("Ten more")
-    board.card("30 sockets", "connected")
+    board.card("30 sockets", "accepted")
     board.says("grouped")
     check(".sb")
 

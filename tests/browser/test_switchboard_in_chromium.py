@@ -55,7 +55,7 @@ def test_each_button(board, lesson, page, how):
     board.press("Dial, silent", how)
     board.card("caller 2", "silent")
     board.says("queue: 2 of 2 places taken: full")
-    board.place.get_by_role("button", name="Say a line").and_(page.locator("[aria-disabled=true]")).wait_for()
+    board.is_off("Say a line")
 
     board.press("Dial", how)
     board.card("caller 3", "knocks")
@@ -66,21 +66,21 @@ def test_each_button(board, lesson, page, how):
     board.card("caller 3", "closed")
     assert not [row for row in board.table() if row[0] == "caller 3"]
 
-    if how is None:
-        board.card("caller 1").click()
-    else:
-        board.card("caller 1").focus()  # to be at a card is to choose it
+    board.is_off("Hang up")  # pressed twice, it does not hang up on the next
+
+    board.choose("caller 1", how)
     board.press("Say a line", how)
     board.card("caller 1", "sent 19 bytes")
     assert "19" in lesson.asks("[r.unread for r in stage.sockets().rows if r.role == 'kernel']")
 
-    board.card("caller 2").click()
+    board.choose("caller 2", how)
+    board.card("caller 1").focus()  # to pass a card is not to choose it
     board.press("Hang up rudely", how)
     board.card("caller 2", "reset")
     assert board.table() == [("caller 1", "ESTABLISHED"), ("kernel", "ESTABLISHED")]
 
     board.press("Ten more", how)
-    board.says("caller 4 to 13 dial")
+    board.says("callers 4 to 13 dial")
     board.card("caller 13", "knocks")
     nothing_was_wrong(page)
 
@@ -90,7 +90,7 @@ def test_a_click_dials_while_the_server_waits_in_accept(board, lesson, page):
     board = Board(lesson, lesson.show("board").locator(".sb"))
     board.says("waits in accept()")
     board.press("Dial")
-    board.card("caller 1", "connected")
+    board.card("caller 1", "accepted")
     board.card("transfer", "server waits in recv()")
     assert board.table() == [("caller 1", "ESTABLISHED"), ("server", "ESTABLISHED")]
     board.press("Say a line")
@@ -123,7 +123,7 @@ def test_bytes_move_along_the_wire_unless_motion_is_reduced(board, lesson, page)
     lesson.run("accept")
     board = Board(lesson, lesson.show("board").locator(".sb"))
     board.press("Dial")
-    board.card("caller 1", "connected")
+    board.card("caller 1", "accepted")
     page.evaluate(
         """() => { window.moved = []; new MutationObserver(seen => seen.forEach(s => s.addedNodes.forEach(
             n => n.className === 'sb-moving' && window.moved.push(n.textContent))))
