@@ -90,8 +90,10 @@ class Board:
             below = max(below, y)
         wires = [_wire(wire, at, self.kernel) for wire in self.wires if wire["from"] in at and wire["to"] in at]
         told = [role_words(role) for role in self.roles]
-        told += ["latest: " + f"{call['who']} {call['words']}" for call in self.latest[:3]]
-        drawn += [_text(20, below + 22 + 22 * n, clip(words, 118), 14) for n, words in enumerate(told)]
+        told += ["Latest calls, newest first"] if self.latest else []
+        told += [f"  {call['who']} {call['words']}" for call in self.latest[:3]]
+        for n, words in enumerate(told, 1):
+            drawn.append(_text(36 if words[0] == " " else 20, below + 22 * n, clip(words.strip(), 118), 14))
         height = below + 22 * len(told) + 18
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 960 {height}" width="100%" '

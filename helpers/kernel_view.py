@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
 from operator import itemgetter
@@ -90,20 +90,15 @@ def _pair(local: str, peer: str) -> tuple[str, str]:
     return plain(local), plain(peer)
 
 
-def parse_inet(text: str, ports: Collection[str] = ()) -> list[SocketRow]:
+def parse_inet(text: str) -> list[SocketRow]:
     """The rows of /proc/net/tcp, tcp6, udp or udp6 (proc(5)): hexadecimal, addresses in this machine's byte order.
 
     The kernel writes them a page at a time: where sockets come and go meanwhile, a row may come twice (or not at all).
     A listener's rx_queue is the length of its accept queue; else it is bytes.  A FIN counts as a byte of both queues
-    and a SYN as one of tx_queue; they are no data, and taken off.  Only rows with one of `ports` (four hexadecimal
-    digits each) are taken, if there are any.
+    and a SYN as one of tx_queue; they are no data, and taken off.
     """
     rows = dict[object, SocketRow]()
     for line in text.splitlines()[1:]:
-        if ports:
-            _, local, peer, _ = line.split(maxsplit=3)
-            if local[-4:] not in ports and peer[-4:] not in ports:
-                continue
         _, local, peer, code, queues, _, _, _, _, inode, *_ = line.split()
         state, (sent, received) = STATES[int(code, 16)], (int(part, 16) for part in queues.split(":"))
         row = SocketRow(_unhex(local), _unhex(peer), state, int(inode))
@@ -132,12 +127,24 @@ def parse_unix(text: str) -> list[SocketRow]:
     return rows + [SocketRow(path, "", "LISTEN", inode, queue=f"{count[path]} waiting") for path, inode in listeners]
 
 
+def _of_ports(rows: Iterable[bytes], ports: Collection[bytes]) -> Iterator[bytes]:
+    for row in rows:
+        _, local, peer, _ = row.split(None, 3)
+        if local[-4:] in ports or peer[-4:] in ports:
+            yield row
+
+
 def proc_source(
     kinds: Collection[str], folder: str = "/proc/net", ports: Collection[str] = ()
 ) -> tuple[list[SocketRow], list[str]]:
-    """Linux: the tables under /proc/net, each read from its beginning to its end; all rows, or those with `ports`."""
-    texts = {kind: Path(folder, kind).read_text(encoding="utf-8", errors="replace") for kind in sorted(kinds)}
-    rows = [parse_unix(text) if kind == "unix" else parse_inet(text, ports) for kind, text in texts.items()]
+    """Linux: the tables under /proc/net, each read from its beginning to its end; all rows, or those with `ports` (four
+    hexadecimal digits each).  Then those of others, of which a busy machine has megabytes, are let go line by line."""
+    wanted, texts = {port.encode() for port in ports}, dict[str, str]()
+    for kind in sorted(kinds):
+        with Path(folder, kind).open("rb") as table:
+            kept = [table.readline(), *_of_ports(table, wanted)] if wanted and kind != "unix" else [table.read()]
+        texts[kind] = b"".join(kept).decode(errors="replace")
+    rows = [parse_unix(text) if kind == "unix" else parse_inet(text) for kind, text in texts.items()]
     return [row for some in rows for row in some], []
 
 

@@ -16,6 +16,10 @@ const WORDS = {
   accepted: "accepted", connected: "connected", "in line": "in line", knocking: "knocks", reset: "reset", failed: "turned away",
   closed: "has hung up", "has hung up": "has hung up", "hung up on": "was hung up on", "not connected": "not connected",
 };
+const WAITING = {
+  callers: (count) => (count === 1 ? "1 of them waits in a call" : `${count} of them wait in a call`),
+  server: (count) => `for ${count} of them a call waits`,
+};
 const SHOWN_PLACES = 8;
 const PATIENCE = 4000; // milliseconds until the page says that nobody answers its buttons
 const MOST_MOVING = 12;
@@ -297,7 +301,7 @@ class View {
     say(card.unreadPart, entry.unread ? `${bytes(entry.unread)} unread` : "");
     say(card.errorPart, entry.error ? `✗ ${entry.error}` : "");
     card.waitsPart.dataset.since = entry.since || "";
-    card.waitsPart.dataset.words = entry.waits.replace(`${entry.name} `, "") || (entry.waiting ? `${entry.waiting} of them are waited for` : "");
+    card.waitsPart.dataset.words = entry.waits.replace(`${entry.name} `, "") || (entry.waiting ? WAITING[column](entry.waiting) : "");
     for (const part of ["bytes", "unread", "error"]) card[part + "Part"].hidden = !card[part + "Part"].textContent;
     card.waitsPart.hidden = !card.waitsPart.dataset.words;
     card.placesPart.hidden = !listener;
@@ -481,7 +485,7 @@ class View {
       line.end.setAttribute("class", "sb-wire-end");
       line.end.setAttribute("d", wire.kind === "reset" || knocks ? cross : dot);
       const way = [wire.there ? `${short(wire.there)} →` : "", wire.back ? `← ${short(wire.back)}` : ""].filter(Boolean).join(" ");
-      const words = { knocking: "knocks", ended: "ended" }[wire.kind] || wire.kind;
+      const words = wire.kind !== "knocking" ? wire.kind : wire.count > 1 ? "knock" : "knocks";
       say(line.label, (wire.count > 1 ? `${wire.count} ${words}` : words) + (way ? `\n${way}` : ""));
       line.label.style.transform = `translate(${(x + 7).toFixed(1)}px, ${y.toFixed(1)}px) translateY(-50%)`;
     }

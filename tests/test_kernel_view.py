@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 import time
+import tracemalloc
 from collections import namedtuple
 from contextlib import ExitStack
 from dataclasses import replace
@@ -406,6 +407,22 @@ def test_looking_until_two_looks_say_the_same():
 def test_a_row_that_comes_twice_counts_once():
     rows, again = parse_inet(TCP), TCP.splitlines(keepends=True)[3].replace(":00000005", ":00000006")
     assert parse_inet(TCP + again) == [*rows[:2], replace(rows[2], unread=6), *rows[3:]]
+
+
+def test_rows_of_other_ports_are_not_kept(tmp_path):
+    """A busy machine's table has megabytes: looked at again and again, they would make the kernel's memory grow."""
+    head, *rows = TCP.splitlines(keepends=True)
+    ports = {row.split()[1][-4:] for row in rows}
+    other = "9: 0100007F:0001 0100007F:0002 06 00000000:00000000 03:00000F9B 00000000 0 0 0 3 0000000000000000\n"
+    tmp_path.joinpath("tcp").write_text(head + other * 20_000 + "".join(rows) + other * 20_000)
+    tracemalloc.start()
+    try:
+        found, _ = proc_source({"tcp"}, str(tmp_path), ports)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == parse_inet(TCP)
+    assert peak < tmp_path.joinpath("tcp").stat().st_size / 10
 
 
 @LINUX

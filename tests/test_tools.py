@@ -12,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import bench, refresh, steady
+from tools import bench, refresh, soak, steady
 from tools.chaos import Order
 from tools.chaos import main as chaos_main
 from tools.notebooks import (
@@ -328,3 +328,27 @@ def test_bench_measures_calls(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     bench.calls(bench.in_the_notebook, "in the notebook")
     bench.calls(bench.in_a_role, "in a role")
     assert capsys.readouterr().out.count("µs") == 6
+
+
+# ---------------------------------------------------------------------- soak
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "says"),
+    [
+        (soak.Sample(51.5, 30, 900), 0, "kernel: 50.00 in the first third, 51.50 in the last: +1.50 MB, flat"),
+        (soak.Sample(53, 30, 900), 1, "kernel: 50.00 in the first third, 53.00 in the last: +3.00 MB, NOT FLAT"),
+        (soak.Sample(50, 33, 900), 1, "page  : 30.00 in the first third, 33.00 in the last: +3.00 MB, NOT FLAT"),
+        (soak.Sample(50, 30, 1300), 1, "nodes : 900.00 in the first third, 1300.00 in the last: +400.00 nodes, NOT"),
+    ],
+)
+def test_soak_tells_what_grew(last: soak.Sample, status: int, says: str, say: Say) -> None:
+    assert soak.verdict([*[soak.Sample(50, 30, 900)] * 3, *[last] * 2]) == status
+    assert says in say()
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "61", "many"])
+def test_soak_is_bounded(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        soak.main([f"--minutes={minutes}"])
+    assert "--minutes" in capsys.readouterr().err
