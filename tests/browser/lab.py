@@ -145,6 +145,16 @@ class Lesson:
         )
         return found
 
+    def with_widgets(self) -> list[str]:
+        """The cells that have a widget to show."""
+        found: list[str] = self.page.evaluate(
+            """() => [...window.jupyterapp.shell.currentWidget.content.widgets]
+                .filter(c => c.model.type === 'code' && c.model.outputs.toJSON()
+                    .some(o => o.data?.['application/vnd.jupyter.widget-view+json']))
+                .map(c => c.model.id)"""
+        )
+        return found
+
     def outputs(self, cell: str) -> list[dict[str, Any]]:
         """The outputs of the cell with this id."""
         found: list[dict[str, Any]] = self.page.evaluate(

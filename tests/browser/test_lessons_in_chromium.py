@@ -19,6 +19,8 @@ def test_run_all_shows_no_error(page, lab, name):
     assert lesson.errors() == []
     assert lesson.not_run() == []
     lesson.picture(name.removesuffix(".ipynb"))
+    for cell in lesson.with_widgets():
+        lesson.show(cell).locator(".jp-OutputArea-output").locator("button:visible").first.wait_for()
     assert page.strangers == []
     assert page.complaints == []
 

@@ -177,6 +177,8 @@ def test_a_restarted_kernel(board, lesson, page):
     board.press("Dial")
     board.card("caller 1", "in line")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    board.press("Dial")
+    board.says("No answer: the kernel is busy, or was started anew.")
     for name in ("stage", "listen", "board"):
         lesson.run(name)
     board = Board(lesson, lesson.show("board").locator(".sb"))
