@@ -104,7 +104,7 @@ class Case:
         trial, case = self.trial, self.case
         trial.wait()
         if trial.hung:
-            for name, seconds in self._time_outs():
+            for name, seconds in self.time_outs():
                 if seconds in self.more:
                     raise NotYet(
                         f"{case}: your function did not return. {name}() takes seconds from now, and deadline is a "
@@ -117,7 +117,7 @@ class Case:
         self.must_be_as_before()
         return got
 
-    def _time_outs(self) -> list[tuple[str, Any]]:
+    def time_outs(self) -> list[tuple[str, Any]]:
         """The seconds that the answer was willing to wait, as it said, and in which call it said so."""
         calls = [event.call for event in self.trial.recording.events]
         return [(call.name, call.args[-1]) for call in calls if call.name in ("settimeout", "select")]

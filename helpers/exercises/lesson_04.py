@@ -51,6 +51,11 @@ def _judge_drain(answer: Callable[..., Any]) -> None:
                 tried.must_take_all()
                 if tried.listener.waited:
                     raise NotYet(f"{tried.case}: your function waited for one. Take who is there, and wait for nobody.")
+                if any(name == "select" and seconds != 0 for name, seconds in tried.time_outs()):
+                    raise NotYet(
+                        f"{tried.case}: your function was ready to wait in select(). Take who is there, and wait for "
+                        "nobody: a time-out of 0 only looks."
+                    )
     with Case(answer, "Twenty callers") as tried:
         tried.dial(20)
         tried.must_take_all()

@@ -146,6 +146,13 @@ def calls_do_not_block(listener):
     return calls
 
 
+def selects_for_a_moment(listener):
+    calls = []
+    while select.select([listener], [], [], 0.01)[0]:
+        calls += drain_when_select_says_so(listener)
+    return calls
+
+
 def waits_a_little(listener):
     calls, before = [], listener.gettimeout()
     listener.settimeout(0.05)
@@ -526,6 +533,7 @@ WRONG = {
         (makes_it_block, "left one that blocks"),
         (calls_do_not_block, "a blocking one: setblocking(True)"),
         (waits_a_little, "wait for nobody"),
+        (selects_for_a_moment, "was ready to wait in select()"),
         (returns_pairs, "Return the sockets alone"),
         (closes_the_listener, "closed the listener"),
         (never_catches, "nobody is in line: catch it"),
