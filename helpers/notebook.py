@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
+import traceback
 from typing import Any
 
-from helpers.cells import shown_alone
+from helpers.cells import learners_only, shown_alone
 from helpers.gate import gate
 
 
@@ -49,7 +51,8 @@ def put_role_first(lines: list[str]) -> list[str]:
 
 
 def prepare_shell(shell: Any) -> None:
-    """Told once: roles may stand below a comment, and `exit()` in a role's thread ends that, not the kernel."""
+    """Told once: roles may stand below a comment, `exit()` in a role's thread ends that, not the kernel, and an error
+    that ends a thread is told in the learner's lines."""
     if put_role_first in shell.input_transformers_cleanup:
         return
     shell.input_transformers_cleanup.append(put_role_first)
@@ -61,3 +64,16 @@ def prepare_shell(shell: Any) -> None:
         leave()
 
     shell.ask_exit = ask_exit
+    threading.excepthook = tell_of_a_thread
+
+
+def tell_of_a_thread(args: threading.ExceptHookArgs) -> None:
+    """The hook for an error that ends a thread of the learner's own: only lines of cells are told, as of a role's."""
+    error, name = args.exc_value, args.thread.name if args.thread is not None else "?"
+    lines = traceback.extract_tb(learners_only(error).__traceback__) if error is not None else []
+    if not lines or isinstance(error, SystemExit):
+        threading.__excepthook__(args)
+        return
+    told = [f"  line {line.lineno}, in {line.name}: {line.line}\n" for line in lines]
+    name = re.sub(r"Thread-\d+ \((.*)\)", r"\1", name)
+    sys.stderr.write(f"Exception in thread {name}:\n{''.join(told)}{type(error).__name__}: {error}\n")

@@ -103,6 +103,20 @@ def test_what_a_role_prints_appears_in_the_cell_that_caused_it(kernel):
     assert kernel.run("%%client\nclient = socket.create_connection((host, port))").text == "server │ called\n"
 
 
+@pytest.mark.parametrize("role", ["", "%%server\n"])
+def test_an_error_in_a_thread_of_ones_own(kernel, role):
+    shown = kernel.run(f"""{role}import threading
+def work():
+    socket.socket().listen(None)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()""")
+    number = 3 + bool(role)  # (the line with the role counts, as in the cell)
+    told = f"Exception in thread work:\n  line {number}, in work: socket.socket().listen(None)\nTypeError: "
+    assert told in shown.text.replace("       │ ", "").replace("server │ ", "")
+    assert "helpers" not in shown.text and "ipykernel" not in shown.text
+
+
 def test_a_plain_cell_may_move_a_role_on(kernel):
     kernel.run(LISTEN)
     kernel.run("%%server\ntransfer, caller = listener.accept()\nprint('called')")
