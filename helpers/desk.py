@@ -235,7 +235,7 @@ class _Sight:
         scripted = end.name is None and end.role.startswith("caller ")
         entry = {
             "id": f"s{end.number}",
-            "name": clip(end.role if scripted else end.label, 24),
+            "name": clip(end.label, 24),
             "role": clip(end.role, 24),
             "colour": colour_of(end.role),
             "scripted": scripted and each.closed is None,

@@ -212,8 +212,7 @@ class _Look:
 def _place(end: Endpoint | None, note: str = "") -> Place:
     if end is None:
         return Place("(not recorded)", "outside", note)
-    scripted = end.name is None and end.role.startswith("caller ")
-    return Place(end.role if scripted else end.label, end.role, note)
+    return Place(end.label, end.role, note)
 
 
 def _note(row: SocketRow) -> str:

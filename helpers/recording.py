@@ -58,8 +58,8 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        """The learner's name for it, or a number where there is none."""
-        return self.name or f"socket {self.number}"
+        """The learner's name for it; where there is none, that of the scripted caller whose it is, or a number."""
+        return self.name or (self.role if self.role.startswith("caller ") else f"socket {self.number}")
 
     @property
     def outside(self) -> bool:

@@ -275,6 +275,7 @@ class Stage:
         self._learn_names()
         names = [end.label for end in self.recording.ends if not end.closed]
         self._clear()
+        names[12:] = [f"and {len(names) - 12} more"] * (len(names) > 12)
         print(f"still open, and closed now: {', '.join(names)}" if names else "every socket was closed already")
 
     def _clear(self) -> None:

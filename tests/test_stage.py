@@ -760,3 +760,12 @@ def test_no_fork():
     package = Path(helpers.__file__).parent
     text = "".join(file.read_text(encoding="utf-8") for file in package.rglob("*.py"))
     assert not {"fork(", "multiprocessing"} & {word for word in ("fork(", "multiprocessing") if word in text}
+
+
+def test_close_names_a_dozen(stage, cell, capsys):
+    cell("server", "listener = socket.create_server(('127.0.0.1', 0))\nhost, port = listener.getsockname()")
+    callers.crowd((stage._namespace["host"], stage._namespace["port"]), 15)
+    capsys.readouterr()
+    stage.close()
+    names = ["listener", *(f"caller {n}" for n in range(1, 12))]
+    assert capsys.readouterr().out == f"still open, and closed now: {', '.join(names)}, and 4 more\n"
