@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from timing import SOON, took
 
-from helpers import Stage, callers, serving, socket, switchboard
+from helpers import NoStage, Stage, callers, serving, socket, switchboard
 from helpers.gate import gate
 from helpers.switchboard import FASTEST, SLOWEST, Switchboard
 
@@ -395,3 +395,9 @@ def test_a_server_in_the_background():
         assert server.switchboard() is not board and not board._thread.is_alive()
         other.close()
     gate.end_all()
+
+
+def test_a_stage_that_is_over_has_none(stage):
+    stage.close()
+    with pytest.raises(NoStage, match="this stage is over"):
+        stage.switchboard()
