@@ -21,6 +21,7 @@ MOST = 24  #: cards of a column before they are grouped
 #: Their headings, and their left edges in the picture.
 COLUMNS = {"callers": ("Callers", 20), "kernel": ("The operating system", 348), "server": ("The server", 676)}
 WIDTH, HEIGHT, GAP, UNIT = 264, 66, 14, 7.3  #: of a card, in pixels; of a column of its small font
+TOP = 56  #: of the columns' first cards
 STROKES = {"accepted": ("#0072B2", "none"), "connected": ("#0072B2", "none"), "in line": ("#B87400", "7 5"),
            "knocking": ("#B0528E", "2 5"), "ended": ("#56707F", "10 4 2 4"), "reset": ("#C0392B", "3 3")}  # fmt: skip
 
@@ -73,9 +74,13 @@ class Board:
     def svg(self) -> str:
         """The picture, described by the text form: a light card in any theme, as the sequence diagram is."""
         at, drawn = dict[str, tuple[int, int]](), list[str]()
-        below = 56
+        below, accepted = TOP, {card["id"] for card in self.server}
+        past = [wire for wire in self.wires if wire["to"] in accepted]
+        lanes = {wire["id"]: TOP + 2 + min(12, 96 // len(past)) * n for n, wire in enumerate(past)}
         for name, (title, x) in COLUMNS.items():
-            y, cards = 56, getattr(self, name)
+            y, cards = TOP, getattr(self, name)
+            if lanes and name == "kernel":
+                y = max(lanes.values()) + GAP
             drawn.append(_text(x, 34, title, 17, "bold"))
             for card in cards[: MOST + 6]:
                 lines = [facts(card), *(queue_words(card) if name == "kernel" else [])]
@@ -88,7 +93,8 @@ class Board:
                 drawn.append(_text(x, y + 20, "nobody listens" if name == "kernel" else "nobody", 14))
                 y += 34
             below = max(below, y)
-        wires = [_wire(wire, at, self.kernel) for wire in self.wires if wire["from"] in at and wire["to"] in at]
+        drawable = (wire for wire in self.wires if wire["from"] in at and wire["to"] in at)
+        wires = [_wire(wire, at, lanes.get(wire["id"])) for wire in drawable]
         told = [role_words(role) for role in self.roles]
         told += ["Latest calls, newest first"] if self.latest else []
         told += [f"  {call['who']} {call['words']}" for call in self.latest[:3]]
@@ -153,14 +159,21 @@ def _card(x: int, y: int, height: int, card: Entry, lines: list[str]) -> list[st
     ]
 
 
-def _wire(wire: Entry, at: dict[str, tuple[int, int]], kernel: list[Entry]) -> str:
+def _wire(wire: Entry, at: dict[str, tuple[int, int]], lane: int | None) -> str:
+    """To the listener; of an accepted call past it, in a lane above it: the two have done with each other."""
     (y, height), (goal_y, goal_height) = at[wire["from"]], at[wire["to"]]
     x, start, end = COLUMNS["callers"][1] + WIDTH, y + height // 2, goal_y + goal_height // 2
-    listener = any(card["id"] == wire["to"] for card in kernel)
-    goal = COLUMNS["kernel" if listener else "server"][1]
-    bend, (colour, dash) = (goal - x) // 2, STROKES[wire["kind"]]
-    d = f"M{x} {start}C{x + bend} {start} {goal - bend} {end} {goal} {end}"
+    middle, goal = COLUMNS["kernel"][1], COLUMNS["server"][1]
+    colour, dash = STROKES[wire["kind"]]
+    d = f"M{x} {start}{_bent(x, start, middle, end if lane is None else lane)}"
+    if lane is not None:
+        d += f"H{middle + WIDTH}{_bent(middle + WIDTH, lane, goal, end)}"
     return f'<path d="{d}" stroke="{colour}" fill="none" stroke-width="3" stroke-dasharray="{dash}"/>'
+
+
+def _bent(x: int, y: int, goal: int, end: int) -> str:
+    bend = (goal - x) // 2
+    return f"C{x + bend} {y} {goal - bend} {end} {goal} {end}"
 
 
 def group(board: Board) -> None:
@@ -189,18 +202,17 @@ def group(board: Board) -> None:
                              "sent": 0, "received": 0, "unread": 0, "unacked": 0, "waits": "", "since": None,
                              "error": "", "fd": None, "local": "", "newest": ""}  # fmt: skip
                 kept.append(made[key])
-            group = made[key]
-            ids[card["id"]] = group["id"]
-            group["count"] += 1
-            group["newest"] = card["name"] if card["scripted"] else group["newest"]
-            group["waiting"] = group.get("waiting", 0) + bool(card["waits"])
+            one = made[key]
+            ids[card["id"]] = one["id"]
+            one["count"] += 1
+            one["newest"] = card["name"] if card["scripted"] else one["newest"]
+            one["waiting"] = one.get("waiting", 0) + bool(card["waits"])
             for number in ("sent", "received", "unread", "unacked"):
-                group[number] += card[number] or 0
-            group["names"] = [*group["names"], card["name"]][:MOST]
-        for group in made.values():
-            what = {"callers": "callers", "server": "sockets"}[name]
-            group["name"] = f"{group['count']} {what}"
-            group["scripted"] = bool(group["newest"])
+                one[number] += card[number] or 0
+            one["names"] = [*one["names"], card["name"]][:MOST]
+        for one in made.values():
+            one["name"] = f"{one['count']} {'callers' if name == 'callers' else 'sockets'}"
+            one["scripted"] = bool(one["newest"])
         setattr(board, name, kept)
     if ids:
         joined: dict[tuple[str, str, str], Entry] = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from textwrap import fill
 
@@ -17,7 +19,7 @@ _SOURCES = {r"\bRFC (\d+)": _RFC, r"\b(\w+)\((\d)\)": _MAN}
 _CELL = "text-align:left;vertical-align:top;padding:4px 8px;font-size:14px;white-space:normal"
 
 
-class _Table:
+class _Table(ABC):
     """Rows, each known by a key; the same as text and as HTML."""
 
     columns: tuple[str, ...]
@@ -25,9 +27,9 @@ class _Table:
     def __init__(self) -> None:
         self.rows: dict[object, tuple[str, ...]] = {}
 
+    @abstractmethod
     def heading(self) -> str:
         """What stands above the table: how many rows of which kind."""
-        raise NotImplementedError
 
     def in_order(self) -> list[tuple[str, ...]]:
         """The rows as they are shown: in the order in which they came."""
@@ -52,11 +54,15 @@ def _line(tags: list[str], cells: tuple[str, ...]) -> str:
     return f"<tr>{''.join(cell)}</tr>"
 
 
+def _link(address: str, found: re.Match[str]) -> str:
+    return f'<a href="{address.format(*found.groups())}">{found[0]}</a>'
+
+
 def _linked(text: str) -> str:
     """A cell's text as HTML, its RFCs and manual pages linked."""
     text = escape(text)
     for pattern, address in _SOURCES.items():
-        text = re.sub(pattern, lambda m, to=address: f'<a href="{to.format(*m.groups())}">{m[0]}</a>', text)  # type: ignore[misc]
+        text = re.sub(pattern, partial(_link, address), text)
     return text
 
 

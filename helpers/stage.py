@@ -67,6 +67,7 @@ class Stage:
             raise ValueError('a stage needs its roles by name: Stage("server", "client")')
         if Stage._present is not None:
             Stage._present._clear()
+        gate.end_all()  # what began after the last stage had closed
         Stage._present = self
         if namespace is None:
             namespace = self._shell.user_ns if self._shell is not None else sys._getframe(1).f_globals

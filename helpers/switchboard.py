@@ -242,9 +242,10 @@ class Switchboard(anywidget.AnyWidget):
     def _stop(self) -> None:
         self._ends.set()
         self._wake.poke()
-        for watchers, mine in ((gate.watchers, self._wake), (gate.at_end, self._end)):
-            if mine in watchers:
-                watchers.remove(mine)  # type: ignore[arg-type]
+        if self._wake in gate.watchers:
+            gate.watchers.remove(self._wake)
+        if self._end in gate.at_end:
+            gate.at_end.remove(self._end)
         if self._poke in self._recording.watchers:
             self._recording.watchers.remove(self._poke)
         if threading.current_thread() is not self._thread and self._thread.is_alive():

@@ -64,6 +64,19 @@ def test_a_connection(desk, cell, address):
     assert listener["taken"] == 0 and listener["accepted"] == 1
 
 
+def test_in_the_picture_an_accepted_call_goes_past_the_listener(desk, cell, address):
+    cell("server", ACCEPT)
+    callers.silent(address)
+    callers.silent(address)
+    picture = ET.fromstring(desk.look(settle=0.25).svg())
+    accepted, in_line = (path.get("d") for path in picture.iter("{http://www.w3.org/2000/svg}path"))
+    listener = min(
+        float(box.get("y")) for box in picture.iter("{http://www.w3.org/2000/svg}rect") if box.get("x") == "348"
+    )
+    lane = float(re.search(r"([\d.]+)H", accepted)[1])
+    assert lane < listener and "H" not in in_line
+
+
 @linux
 def test_bytes_that_were_read_without_the_record_are_not_on_the_way(desk, cell, address):
     cell("server", ACCEPT)

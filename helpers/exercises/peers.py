@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -66,7 +67,7 @@ class Line:
 Script = Callable[[Line], Any]
 
 
-class Peer:
+class Peer(ABC):
     """A thread that plays scripts: as a server, one for each call that comes; as a caller, one for each call it makes.
 
     `lines` are its calls so far.  It ends with the `with` block, whatever it waits for.
@@ -104,8 +105,9 @@ class Peer:
         except OSError as problem:  # nobody called, or nobody answered, in time
             self.problem = problem
 
+    @abstractmethod
     def _line(self) -> Line:
-        raise NotImplementedError
+        """The line to the next one who is to be spoken with."""
 
     def end(self) -> None:
         """Cut every call that still stands, and wait for the thread."""
