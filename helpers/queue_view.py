@@ -138,7 +138,9 @@ def _box(head: str, y: int, number: str, place: Place) -> str:
 
 
 def look_in_line(
-    recording: Recording, learn_names: Callable[[], None] = lambda: None, source: Source | None = None,
+    recording: Recording,
+    learn_names: Callable[[], None] = lambda: None,
+    source: Source | None = None,
     settle: float = 0.25,
 ) -> QueueView:
     """Who waits before each open listener of the record.  It looks again, for `settle` seconds at most, while somebody

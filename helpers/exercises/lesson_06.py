@@ -116,10 +116,10 @@ def _silent(answer: Callable[..., Any]) -> None:
     if isinstance(tried.trial.error, TimeoutError):
         raise NotYet(f"{case}: your function raised {tried.trial.raised()}. Time is up: close, and return what came.")
     tried.heard(b"")
-    if tried.took < 0.45:
-        raise NotYet(f"{case}: your function closed after {tried.took:.2f} s. More may come until the time is up.")
-    if tried.took > 1.5 and Farewell(answer, case, _holds_on, 0.5).took > 1.5:  # (not just a slow machine)
-        raise NotYet(f"{case}: your function closed after {tried.took:.1f} s. The time is given: timeout.")
+    if (took := tried.trial.took) < 0.45:
+        raise NotYet(f"{case}: your function closed after {took:.2f} s. More may come until the time is up.")
+    if took > 1.5 and Farewell(answer, case, _holds_on, 0.5).trial.took > 1.5:  # (not just a slow machine)
+        raise NotYet(f"{case}: your function closed after {took:.1f} s. The time is given: timeout.")
 
 
 def _holds_on(line: Line, trial: Trial) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import socket as standard
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -122,10 +121,8 @@ class Farewell:
                 callers.finish()
                 select.select([connection], [], [], PATIENCE)
             with self.trial as trial:
-                start = time.monotonic()
                 begun.set()
                 trial.wait()
-                self.took = time.monotonic() - start
                 self.closed = connection.fileno() < 0
                 connection.close()  # whoever still listens is not kept waiting
             callers.finish()

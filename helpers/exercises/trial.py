@@ -30,7 +30,8 @@ SHOWN_CALLS = 12
 class Trial:
     """`Trial(function, *args)` calls it and waits for it to return, to raise, or for the deadline.
 
-    `result` is what it returned, `error` what it raised, `hung` says that it did neither, and where it was then.
+    `result` is what it returned, `error` what it raised, `hung` says that it did neither, and where it was then; `took`
+    is how long it ran, in seconds, by its own thread's clock: this one may be held up before and after.
     """
 
     latest: Trial | None = None
@@ -39,6 +40,7 @@ class Trial:
         self.result: Any = None
         self.error: BaseException | None = None
         self.hung = ""
+        self.took = 0.0
         self.printed = ""
         self.told = ""  # its calls up to the fault, where the check has noted them: what follows is not its own doing
         self._function, self._args, self.deadline = function, args, DEADLINE
@@ -112,10 +114,12 @@ class Trial:
     def _run(self) -> None:
         gate.become(self.actor)
         self.actor.state = RUNNING
+        began = time.monotonic()
         try:
             self.result = self._function(*self._args)
         except BaseException as error:  # (sys.exit() too)
             self.error = learners_only(error)
+        self.took = time.monotonic() - began
         self._ended.set()
         gate.tell()
 
