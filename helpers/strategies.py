@@ -153,12 +153,13 @@ def welcome(listener, selector):
 
 def attend(key, selector):
     """Go on with a caller who can be read from, or sent to."""
-    events = key.data.go_on()
+    caller = key.data
+    events = caller.go_on()
     if events is None:
-        selector.unregister(key.fileobj)
-        key.fileobj.close()
+        selector.unregister(caller.connection)
+        caller.connection.close()
     elif events != key.events:
-        selector.modify(key.fileobj, events, key.data)
+        selector.modify(caller.connection, events, caller)
 
 
 def selector_loop(listener):
@@ -183,7 +184,7 @@ def selector_loop(listener):
         finally:
             for key in list(selector.get_map().values()):
                 if key.data:
-                    key.fileobj.close()
+                    key.data.connection.close()
 
 
 # ---------------------------------------------------------------------- the event loop of asyncio waits for all
@@ -266,7 +267,8 @@ class Answering(asyncio.Protocol):
 async def asyncio_protocol(listener):
     """No task for a caller, only an object whose methods the loop calls."""
     listener.setblocking(False)
-    loop, calls = asyncio.get_running_loop(), set()
+    loop = asyncio.get_running_loop()
+    calls: set[asyncio.Transport] = set()
     try:
         while True:
             connection = await next_call(listener)
@@ -284,15 +286,15 @@ async def asyncio_protocol(listener):
 
 def listen_and(serve, port=0, backlog=128):
     """Listen on loopback, tell the port, and serve until Ctrl-C."""
-    with socket.create_server(("127.0.0.1", port), backlog=backlog) as listener:
-        print("listening on port", listener.getsockname()[1], flush=True)
-        try:
+    try:
+        with socket.create_server(("127.0.0.1", port), backlog=backlog) as listener:
+            print("listening on port", listener.getsockname()[1], flush=True)
             if inspect.iscoroutinefunction(serve):
                 asyncio.run(serve(listener))
             else:
                 serve(listener)
-        except KeyboardInterrupt:
-            pass
+    except KeyboardInterrupt:
+        pass
 
 
 STRATEGIES = (one_at_a_time, thread_per_caller, thread_pool, selector_loop, asyncio_streams, asyncio_protocol)

@@ -86,7 +86,7 @@ class _House:
 
 
 def served_beside(serve: Serve, silent: int, others: int = 10) -> tuple[int, int]:
-    """How many of `others` callers does `serve` serve while `silent` ones say nothing; how many, when one of these has left?
+    """How many of `others` callers are served beside `silent` ones who say nothing, and how many when one has left?
 
     The silent ones dial first.  `serve` is a function of a listener, as `serving` takes it.
     """
