@@ -99,7 +99,7 @@ def served_beside(serve: Serve, silent: int, others: int = 10) -> tuple[int, int
         return meanwhile, house.served(guests)
 
 
-def width(serve: Serve, most: int = 50) -> int | None:
+def width_of(serve: Serve, most: int = 50) -> int | None:
     """With how many silent callers does `serve` serve nobody else?  None: not even with `most`."""
     with _House(serve) as house:
         for silent in range(most + 1):

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import strategies, width
 from helpers.strategies import accept, one_at_a_time, selector_loop, talk, thread_pool
-from helpers.width import served_beside
+from helpers.width import served_beside, width_of
 
 
 def pool_of_three(listener):
@@ -29,13 +29,13 @@ WIDE = [serve for serve in strategies.STRATEGIES if serve not in (one_at_a_time,
 
 @pytest.mark.parametrize(("serve", "size"), NARROW)
 def test_so_many_silent_callers_stop_it(serve, size):
-    assert width.width(serve) == size
-    assert width.width(serve, most=size - 1) is None
+    assert width_of(serve) == size
+    assert width_of(serve, most=size - 1) is None
 
 
 @pytest.mark.parametrize("serve", WIDE)
 def test_fifty_silent_callers_do_not_stop_it(serve):
-    assert width.width(serve) is None
+    assert width_of(serve) is None
     assert served_beside(serve, 50) == (10, 10)
 
 
