@@ -264,18 +264,23 @@ class Answering(asyncio.Protocol):
         self.calls.discard(self.transport)
 
 
-async def asyncio_protocol(listener):
-    """No task for a caller, only an object whose methods the loop calls."""
-    listener.setblocking(False)
+async def begin(connection, calls):
+    """Tell the loop of a call, so that it makes an object for it."""
     loop = asyncio.get_running_loop()
+    try:
+        await loop.connect_accepted_socket(lambda: Answering(calls), connection)
+    except OSError:
+        connection.close()
+
+
+async def asyncio_protocol(listener):
+    """No task for a caller, once its call has begun: only an object whose methods the loop calls."""
+    listener.setblocking(False)
     calls: set[asyncio.Transport] = set()
     try:
-        while True:
-            connection = await next_call(listener)
-            try:
-                await loop.connect_accepted_socket(lambda: Answering(calls), connection)
-            except OSError:
-                connection.close()
+        async with asyncio.TaskGroup() as beginnings:  # so that none waits until another has begun
+            while True:
+                beginnings.create_task(begin(await next_call(listener), calls))
     finally:
         for transport in calls:
             transport.abort()

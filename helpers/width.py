@@ -75,7 +75,7 @@ class _House:
             return not waiting or self._is_stuck()
 
         waiting = list(guests)
-        gate.until(done, PATIENCE, reads=guests)
+        gate.until(done, PATIENCE, reads=waiting)
         return len([guest for guest in guests if guest.is_served()])
 
     def _is_stuck(self) -> bool:
@@ -99,11 +99,13 @@ def served_beside(serve: Serve, silent: int, others: int = 10) -> tuple[int, int
         return meanwhile, house.served(guests)
 
 
-def width_of(serve: Serve, most: int = 50) -> int | None:
+def width_of(serve: Serve, most: int = 40) -> int | None:
     """With how many silent callers does `serve` serve nobody else?  None: not even with `most`."""
     with _House(serve) as house:
         for silent in range(most + 1):
-            if not house.served(house.guests(1, b"hello\nquit\n")):
+            (guest,) = house.guests(1, b"hello\nquit\n")
+            if not guest.is_served():
                 return silent
+            guest.line.close()
             house.guests(1)
     return None

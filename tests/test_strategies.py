@@ -122,7 +122,7 @@ def test_it_ends_with_callers_on_the_line(serve):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process alone")
 def test_ctrl_c_ends_a_program_with_callers_on_the_line(serve):
     program = subprocess.Popen(
-        [sys.executable, "-P", "-X", "dev", "-W", "error", SOURCE, serve.__name__],
+        [sys.executable, "-P", "-W", "error", SOURCE, serve.__name__],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
