@@ -80,9 +80,12 @@ class _House:
 
     def _is_stuck(self) -> bool:
         """Does every thread that was begun since wait in a recorded call, for what has not come?"""
-        waits = {actor.thread: actor.wait for actor in list(gate.waiting)}
-        threads = [thread.ident for thread in threading.enumerate() if thread.ident not in self._others]
-        return all((wait := waits.get(ident)) is not None and not wait.ready() for ident in threads)
+        waits = [(actor, wait) for actor in list(gate.waiting) if (wait := actor.wait) is not None]
+        begun = {thread.ident for thread in threading.enumerate()} - self._others
+        if not begun <= {actor.thread for actor, _ in waits}:
+            return False
+        # one that has gone on meanwhile may have taken what had come, and begun another thread
+        return all(not wait.ready() and actor.wait is wait for actor, wait in waits if actor.thread in begun)
 
 
 def served_beside(serve: Serve, silent: int, others: int = 10) -> tuple[int, int]:

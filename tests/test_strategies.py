@@ -152,7 +152,7 @@ serve = getattr(strategies, sys.argv[2])
 
 class Listener(socket.socket):
     "At its first call it uses up all descriptors; after ten of a thread's that failed for that, it gives them back."
-    held, failed, first = [], {}, threading.Lock()
+    held, failed, first, last = [], {}, threading.Lock(), threading.Lock()
 
     def accept(self):
         if self.first.acquire(blocking=False):
@@ -166,7 +166,7 @@ class Listener(socket.socket):
         except OSError as problem:
             times = self.failed.setdefault(threading.get_ident(), [])
             times.append(time.monotonic())
-            if problem.errno == errno.EMFILE and len(times) == 10 and self.held:
+            if problem.errno == errno.EMFILE and len(times) == 10 and self.last.acquire(blocking=False):
                 print(times[-1] - times[0], flush=True)
                 while self.held:
                     os.close(self.held.pop())
