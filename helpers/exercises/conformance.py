@@ -101,7 +101,7 @@ class Call(Line):
 
     def say_until_it_waits(self) -> int:
         """Send lines and read nothing, until the server takes no more; return the bytes that were taken by now."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # what waits at this end is not much
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 262144)  # what waits at this end is not much
         line = b"x" * 1000 + b"\n"
         while self.is_read_from(QUIET):
             self.connection.setblocking(False)
