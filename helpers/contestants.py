@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -56,12 +55,10 @@ def contestant(strategy: Strategy, name: str = "") -> Contestant:
     if isinstance(strategy, Path):
         return _program(strategy, name or strategy.stem)
     if isinstance(strategy, str):
-        known = importlib.import_module("helpers.strategies")
-        functions = [n for n, f in vars(known).items() if inspect.isfunction(f) and f.__module__ == known.__name__]
-        public = [n for n in functions if not n.startswith("_")]
-        if strategy not in public:
-            raise ValueError(f"there is no strategy {strategy!r}, but there are {', '.join(public)}")
-        name, strategy = name or strategy, vars(known)[strategy]
+        known = {one.__name__: one for one in importlib.import_module("helpers.strategies").STRATEGIES}
+        if strategy not in known:
+            raise ValueError(f"there is no strategy {strategy!r}, but there are {', '.join(known)}")
+        name, strategy = name or strategy, known[strategy]
     if not callable(strategy):
         raise PackError(f"{strategy!r} is no strategy: give a function of a listener, a name, or the path of a program")
     source, called = pack(strategy)
@@ -123,6 +120,11 @@ class Server(Apart):
         except Gone:
             self._ended = "its process is gone"
         return f"ended: {self._ended}"
+
+    def wrong(self, seen: str) -> str:
+        """What was wrong: what ended it, or else what its callers have `seen`, and what one of its threads raised."""
+        words = self.problem(0.3) or seen  # what ended it may be told a moment after what callers saw of that
+        return words + (f"; in a thread or a task: {self.complaint}" if self.complaint else "")
 
     def _all(self) -> list[psutil.Process]:
         try:

@@ -60,7 +60,7 @@ class Caller:
         """The server ended the call without being asked to: in words."""
         if self.expected in (b"bye\n", b""):
             return Wrong(f"ended the call of caller {self.number}, who had said quit, not as agreed ({why})")
-        after = f"after {self.count} answers" if self.count else "unanswered"
+        after = f"after {self.count:,} answer{'s' * (self.count > 1)}" if self.count else "unanswered"
         rest = f"; the last it said was {self.heard[:60]!r}" if self.heard else ""
         return Wrong(f"hung up on caller {self.number}, {after}, who had not said quit ({why}){rest}")
 

@@ -72,20 +72,20 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     (one,) = contestants([strategy])
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
-    callers = min(callers, 200) if quick() else callers
+    callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     with Apart("load") as load, Server(one, cpus[0]) as server, progress("holding", 2 * callers) as show:
         files = load.ask({"do": "start", "cpus": cpus[1]}, PATIENCE * 5)["descriptors"]
         if not server.ready():
             return HoldResult(one.name, callers, 0, 0, 0.0, 0.0, None, "the strategy", server.problem())
         part = _Part(load, show)
-        part.ask({"do": "hold", **server.address, "callers": 1, "patience": PATIENCE})
+        part.ask({"do": "hold", **server.address, "callers": 1, "patience": patience})
         load.ask({"do": "leave"}, LONGEST)  # what it needs for its first caller it needs once
         before = server.memory()
-        dialled = part.ask({"do": "hold", **server.address, "callers": callers, "patience": PATIENCE})
+        dialled = part.ask({"do": "hold", **server.address, "callers": callers, "patience": patience})
         after = server.memory()
         in_use = server.in_use()
-        spoke = part.ask({"do": "speak", "patience": PATIENCE})
+        spoke = part.ask({"do": "speak", "patience": patience})
         show(2 * callers)
         held, answered = dialled["held"], spoke["answered"]
         memory = None if before is None or after is None or held < 2 else max(0, after - before) / held
@@ -114,20 +114,17 @@ def _stopped_by(
     limit: str, wrong: str, server: Server, in_use: tuple[int, int], files: int | None, callers: int
 ) -> tuple[str, str]:
     """Which limit stopped it, and in words: which process met it, and how to raise it."""
-    more = callers + 200
-    if limit in HOW_TO_RAISE:
-        met = f"the callers' process may open {files:,} files" if files and "descr" in limit else "the callers met it"
-        return limit, f"{met}: {HOW_TO_RAISE[limit].format(more=more)}"
+    more, said, (open_files, threads) = callers + 200, server.wrong(wrong), in_use
     if limit:
-        return limit, "the callers met it"
-    ended = server.problem(0.2)
-    said, (open_files, threads) = f"{ended} {server.complaint}", in_use
+        met = f"the callers' process may open {files:,} files" if files and "descr" in limit else "the callers met it"
+        how = HOW_TO_RAISE.get(limit, "").format(more=more)
+        return limit, f"{met}: {how}" + (f"; the server {said}" if said else "")
     if "start new thread" in said or "start a thread" in said:
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
-        return "memory", f"the server {ended or 'met it'}: {HOW_TO_RAISE['memory']}"
+        return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
     few = server.descriptors is not None and open_files >= server.descriptors - 8
     if few or "Too many open files" in said:
         met = f"the server's process may open {server.descriptors or 0:,} files"
         return "descriptors", f"{met}: {HOW_TO_RAISE['descriptors'].format(more=more)}"
-    return "the strategy", ended or wrong or f"it greeted, or answered, no more callers for {PATIENCE:g} s"
+    return "the strategy", said or "it greeted, or answered, no more callers for some seconds"

@@ -17,6 +17,8 @@ from typing import Any
 from helpers.apart import pin, raise_limit
 from helpers.exchange import ROOM, Caller, Exchange, Limit, Wrong, clock
 
+PATIENCE = 1.0  #: seconds after which a server that has answered nobody will not do so
+
 
 class Talk(Exchange):
     """Callers who talk for a time: each says its next line `pause` seconds after the answer to the last.
@@ -86,19 +88,20 @@ class Talk(Exchange):
                 self.speak(caller)
 
     def measure(self, warm: float, seconds: float) -> dict[str, Any]:
-        """Warm up, until nobody new was answered for `warm` seconds or all were; then count for `seconds`."""
-        until, last = self.began + warm, self.began + 10 * warm + 1
-        while (now := clock()) < min(until, last) and self.known < len(self.callers):
+        """Warm up, until nobody new was answered for `warm` seconds, or all were; then count for `seconds`, or longer,
+        until somebody was answered: a machine that does much else may let the server run a moment later only."""
+        until, last = self.began + warm, self.began + 10 * warm + PATIENCE
+        while clock() < (until if self.known else last):
             known = self.known
-            self.turn(until)
-            if self.known > known:
-                until = now + warm
-        while clock() < self.began + warm:
-            self.turn(self.began + warm)
+            self.turn(min(until, last) if self.known else last)
+            if known < self.known < len(self.callers):
+                until = min(clock() + warm, last)
         began, busy, self.measures = clock(), busy_seconds(self.alone), True
         until = began + seconds
         while clock() < until:
             self.turn(until)
+        while self.known and not self.answers and clock() < until + PATIENCE:
+            self.turn(until + PATIENCE)
         took = clock() - began
         return self.counted(began + took) | {"seconds": took, "busy": (busy_seconds(self.alone) - busy) / took}
 

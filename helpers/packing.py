@@ -51,10 +51,9 @@ class _Packed:
     def add(self, name: str, value: Any, user: Any) -> None:
         """Bind a name; `user` is the function that reads it."""
         if name in self.has:
-            if self.has[name] is not value:
-                raise PackError(f"two different things are called {name} in what this function uses: rename one")
+            self.claim(name, value)
             return
-        self.has[name] = value
+        self.claim(name, value)
         if isinstance(value, ModuleType):
             self.lines.append(_import(value.__name__, name))
         elif isinstance(value, functools.partial):
@@ -67,6 +66,11 @@ class _Packed:
             self.define(name, value)
         else:
             self.lines.append(self.copied(name, value, user))
+
+    def claim(self, name: str, value: Any) -> None:
+        """The name is this value's now; PackError: it is another's."""
+        if self.has.setdefault(name, value) is not value:
+            raise PackError(f"two different things are called {name} in what this function uses: rename one")
 
     def define(self, name: str, value: FunctionType | type) -> None:
         """Add the source of a function or a class of the notebook, after all that it uses."""
@@ -89,6 +93,7 @@ class _Packed:
                     self.add_submodules(values[read], code)
         self.lines.append(source.rstrip())
         if first.name != name:
+            self.claim(first.name, value)
             self.lines.append(f"{name} = {first.name}")
 
     def add_submodules(self, module: Any, code: CodeType) -> None:
@@ -105,7 +110,7 @@ class _Packed:
         try:
             data = pickle.dumps(value)
         except Exception as problem:  # whatever an object of somebody's raises
-            if line := _statement(name, user):
+            if (line := _statement(name, user)) and not hasattr(value, "fileno"):
                 for read in _reads(compile(line, "<packed>", "exec", dont_inherit=True)):
                     if read in user.__globals__:
                         self.add(read, user.__globals__[read], user)

@@ -22,7 +22,7 @@ from helpers.progress import progress
 from helpers.race_result import RaceResult
 
 C_SERVER = Path(__file__).resolve().parent.parent / "notebooks" / "c" / "epoll_server.c"
-WARM = 0.08  #: seconds in which nobody new is answered: then the warm-up is over
+WARM = 0.05  #: seconds in which nobody new is answered: then the warm-up is over
 PATIENCE = 15.0  #: seconds beyond its time that a measurement may take
 STAND = 300  #: so many callers stand on the line when the memory for each is measured
 
@@ -35,7 +35,7 @@ def quick() -> bool:
 def race(
     strategies: Strategy | Iterable[Strategy] | Mapping[str, Strategy],
     callers: int | Iterable[int] = (1, 10, 100),
-    seconds: float = 0.3,
+    seconds: float = 0.1,
     rounds: int = 3,
     lines: int | None = None,
     pause: float = 0.0,
@@ -57,8 +57,8 @@ def race(
     counts = sorted({callers} if isinstance(callers, int) else set(callers))
     if not counts or not all(isinstance(n, int) and 1 <= n <= 1000 for n in counts):
         raise ValueError("callers: whole numbers from 1 to 1,000; for more of them there is hold(strategy, callers=…)")
-    if not 0.01 <= seconds <= 10 or not 1 <= rounds <= 15 or not 0 <= pause <= 1 or (lines is not None and lines < 1):
-        raise ValueError("seconds: from 0.01 to 10; rounds: from 1 to 15; lines: from 1; pause: from 0 to 1 second")
+    if not 0.01 <= seconds <= 10 or not 1 <= rounds <= 15 or not 0 <= pause <= 0.5 or (lines is not None and lines < 1):
+        raise ValueError("seconds: from 0.01 to 10; rounds: from 1 to 15; lines: from 1; pause: from 0 to 0.5")
     found = contestants(strategies)
     if aim is not None and aim.exists():
         found += [c for c in contestants({f"C: {aim.stem}": aim}) if not c.why_not]
@@ -119,18 +119,16 @@ class _Race:
     def measure(self, server: Server, load: Apart, callers: int, number: int) -> None:
         """One round of one server, and what was wrong with it."""
         cpu = server.cpu()
-        told = load.ask({"do": "talk", **server.address, "callers": callers, **self.how}, PATIENCE + self.how["seconds"])
+        talk = {"do": "talk", **server.address, "callers": callers, **self.how}
+        told = load.ask(talk, PATIENCE + self.how["seconds"])
         if told.pop("limit"):
             raise OSError(f"the load generator can't open {callers:,} sockets: run `ulimit -n 4096` and start again")
         cpu = server.cpu() - cpu
         wrong = told.pop("problem")
-        if ended := server.problem(0.3 if wrong else 0.0):  # what ended it may come after what its callers saw
-            wrong = ended
-        elif not wrong and not told["answers"]:
+        if not wrong and not told["answers"]:
             wrong = f"answered none of {callers} callers" + ("" if told["greeted"] else ", and greeted none")
-        if wrong:
-            told_too = f"; in a thread or task of it: {server.complaint}" if server.complaint else ""
-            self.problems[server.name] = wrong + told_too
+        if wrong or server.problem():
+            self.problems[server.name] = server.wrong(wrong)
             return
         row = {"strategy": server.name, "callers": callers, "round": number + 1}
         row |= {"rate": told["answers"] / told["seconds"], "cpu_seconds": cpu} | told
