@@ -75,6 +75,7 @@ class Exchange:
         self.in_line = 0
         self.selector = selectors.DefaultSelector()
         self.source = 1  # the last number of the address that callers dial from
+        self.greeting = b""  # the first that was heard; all have to be greeted so
 
     def dial(self, caller: Caller) -> None:
         """Begin a call, and wait for nothing; Limit: the machine has no more descriptors, ports or memory."""
@@ -134,11 +135,15 @@ class Exchange:
             raise caller.lost("it ended the stream")
         heard, expected = caller.heard + data, caller.expected
         caller.heard = b""
-        if heard == expected or (expected is None and heard.find(b"\n") == len(heard) - 1):
+        if expected is None and heard.find(b"\n") == len(heard) - 1:
+            self.greeting = self.greeting or heard
+            if heard != self.greeting:
+                words = f"greeted caller {caller.number} with {heard[:60]!r}, and others with {self.greeting[:60]!r}"
+                raise Wrong(words)
             return True
-        if (expected is not None and not expected.startswith(heard)) or (expected is None and b"\n" in heard):
-            raise caller.wrong(heard)
-        if len(heard) > 4096:
+        if heard == expected:
+            return True
+        if b"\n" in heard if expected is None else not expected.startswith(heard) or len(heard) > 4096:
             raise caller.wrong(heard)
         caller.heard = heard
         return False

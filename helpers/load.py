@@ -10,7 +10,7 @@ import heapq
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,57 +153,69 @@ class Hold(Exchange):
     def __init__(self, host: str, port: int, callers: int) -> None:
         super().__init__(host, port, callers)
         self.held: list[Caller] = []
+        self.problem = ""
 
     def dial_all(self, patience: float, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Dial, until all are greeted, a limit is met, or nobody was for `patience` seconds."""
-        found = {"limit": "", "problem": ""}
+        limit = ""
         began = last = told = clock()
-        try:
-            while (self.undialled or self.in_line) and clock() - last < patience:
-                try:
-                    while self.undialled and self.in_line < ROOM and not found["limit"]:
-                        self.dial(self.undialled[0])
-                        self.undialled.popleft()
-                except Limit as limit:
-                    found["limit"] = str(limit)
-                if found["limit"] and not self.in_line:
-                    break
-                for key, _ in self.selector.select(patience):
-                    if self.hear(key.data):
-                        self.selector.unregister(key.data.sock)
-                        key.data.expected, last = b"", clock()
-                        self.held.append(key.data)
-                        self.in_line -= 1
-                if clock() - told > 0.1:
-                    told = clock()
-                    tell({"progress": len(self.held)})
-        except Wrong as wrong:
-            found["problem"] = str(wrong)
-        return found | {"held": len(self.held), "seconds": clock() - began}
+        while (self.undialled or self.in_line) and clock() - last < patience:
+            try:
+                while self.undialled and self.in_line < ROOM:
+                    self.dial(self.undialled.popleft())
+            except (Limit, Wrong) as stopped:
+                limit = str(stopped) if isinstance(stopped, Limit) else ""
+                self.problem = self.problem or ("" if limit else str(stopped))
+                self.undialled.clear()
+            for caller, heard in self.heard(patience if self.in_line else 0):
+                self.in_line -= 1
+                last = clock()
+                if heard:
+                    caller.expected = b""
+                    self.held.append(caller)
+                else:
+                    self.undialled.clear()
+            if clock() - told > 0.1:
+                told = clock()
+                tell({"progress": len(self.held)})
+        took = clock() - began
+        for caller in self.callers:
+            if caller.expected is None:
+                self.hang_up(caller)  # it is in line yet, and not to be greeted while the others speak
+        return {"held": len(self.held), "limit": limit, "problem": self.problem, "seconds": took}
+
+    def heard(self, patience: float) -> Iterator[tuple[Caller, bool]]:
+        """Of those listened to, who has heard what it should, and who (False) has not: its call is ended."""
+        for key, _ in self.selector.select(patience):
+            try:
+                if self.hear(key.data):
+                    self.selector.unregister(key.data.sock)
+                    yield key.data, True
+            except Wrong as wrong:
+                self.problem = self.problem or str(wrong)
+                self.hang_up(key.data)
+                yield key.data, False
 
     def speak_all(self, patience: float) -> dict[str, Any]:
         """Each of those held says a line, and hears the answer."""
-        silent, waiting, answered, problem = deque(self.held), 0, 0, ""
-        began = clock()
-        try:
-            while silent or waiting:
-                while silent and waiting < ROOM:
-                    caller = silent.popleft()
-                    assert caller.sock is not None
+        silent, waiting, answered = deque(self.held), 0, 0
+        began = last = clock()
+        while (silent or waiting) and clock() - last < patience:
+            while silent and waiting < ROOM:
+                caller = silent.popleft()
+                assert caller.sock is not None
+                try:
                     self.say(caller, caller.line, b"1 " + caller.line)
-                    self.selector.register(caller.sock, selectors.EVENT_READ, caller)
-                    waiting += 1
-                heard = self.selector.select(patience)
-                if not heard:
-                    break
-                for key, _ in heard:
-                    if self.hear(key.data):
-                        self.selector.unregister(key.data.sock)
-                        waiting -= 1
-                        answered += 1
-        except Wrong as wrong:
-            problem = str(wrong)
-        return {"answered": answered, "problem": problem, "seconds": clock() - began}
+                except Wrong as wrong:
+                    self.problem = self.problem or str(wrong)
+                    continue
+                self.selector.register(caller.sock, selectors.EVENT_READ, caller)
+                waiting += 1
+            for _, heard in self.heard(patience if waiting else 0):
+                last = clock()
+                waiting -= 1
+                answered += heard
+        return {"answered": answered, "problem": self.problem, "seconds": clock() - began}
 
 
 def work(next_job: Callable[[], dict[str, Any]], tell: Callable[[dict[str, Any]], object]) -> None:

@@ -234,6 +234,14 @@ def keeps_few(listener):
     time.sleep(100)
 
 
+def has_threads_for(listener, few):
+    """The system gives it no more threads than these."""
+    for _ in range(few):
+        threading.Thread(target=quietly, args=(listener.accept()[0],), daemon=True).start()
+    listener.accept()
+    raise RuntimeError("can't start new thread")
+
+
 def program(port):
     """The same as a program of its own: `python subjects.py 0`."""
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
