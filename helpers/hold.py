@@ -72,7 +72,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     (one,) = contestants([strategy])
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
-    callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
+    callers, patience = (min(callers, 200), PATIENCE / 2) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     with Apart("load") as load, Server(one, cpus[0]) as server, progress("holding", 2 * callers) as show:
         files = load.ask({"do": "start", "cpus": cpus[1]}, PATIENCE * 5)["descriptors"]

@@ -17,7 +17,7 @@ from typing import Any
 from helpers.apart import pin, raise_limit
 from helpers.exchange import ROOM, Caller, Exchange, Limit, Wrong, clock
 
-PATIENCE = 1.0  #: seconds after which a server that has answered nobody will not do so
+PATIENCE = 2.0  #: seconds after which a server that has answered nobody will not do so
 
 
 class Talk(Exchange):
@@ -75,7 +75,7 @@ class Talk(Exchange):
             if self.measures and caller.since is not None:
                 caller.waits.append(now - caller.since)
                 self.answers += 1
-            elif not caller.known:
+            if not caller.known:
                 caller.known = True
                 self.known += 1
             caller.since = None if self.pause else now
@@ -117,9 +117,8 @@ class Talk(Exchange):
             waits += [(wait, 1 / len(own), is_open) for wait, is_open in own]
         p50, open50 = weighted_percentile(waits, 0.50)
         p99, open99 = weighted_percentile(waits, 0.99)
-        served = sum(bool(caller.waits) for caller in self.callers)
         return {
-            "callers": len(self.callers), "served": served, "answers": self.answers, "total": self.total,
+            "callers": len(self.callers), "served": self.known, "answers": self.answers, "total": self.total,
             "greeted": sum(caller.expected is not None for caller in self.callers),
             "p50": p50, "p50_open": open50, "p99": p99, "p99_open": open99,
         }  # fmt: skip
