@@ -115,8 +115,9 @@ class Curves(Picture):
             for x, y in points:
                 drawn.append(f'<path transform="translate({across(x):.1f} {up(y):.1f})" d="{sign}" '
                              f'fill="{colour}" stroke="{colour}" stroke-width="2"/>')  # fmt: skip
+            aside = 5 * (list(curves).index(name) - (len(curves) - 1) / 2)  # so that none hides another
             for x, least, most in self.ranges.get(name, ()):
-                drawn.append(f'<path d="M{across(x):.1f} {up(least):.1f}V{up(most):.1f}" stroke="{colour}" '
+                drawn.append(f'<path d="M{across(x) + aside:.1f} {up(least):.1f}V{up(most):.1f}" stroke="{colour}" '
                              f'stroke-width="1.5"/>')  # fmt: skip
             end, place = points[-1], places[name]
             drawn.append(f'<path d="M{across(end[0]) + 7:.1f} {up(end[1]):.1f}L{right + 6} {place:.1f}" '

@@ -23,7 +23,7 @@ class RaceResult:
 
     rows: a dict for each strategy and number of callers: medians over the rounds.  rate: answers a second, with
         rate_low and rate_high; p50 and p99: waiting times in seconds, every caller counting the same, and p50_open or
-        p99_open: it is longer, for that caller was still waiting; served: how many different callers were answered at all;
+        p99_open: it is longer, for that caller was still waiting; served: how many different callers were answered;
         cpu: the server's seconds of CPU for an answer, or None where too few to be counted; busy: the load generator's
         share of its CPU; memory: bytes of the server for one more caller, or None.
     raw: the same for each round.
@@ -52,7 +52,8 @@ class RaceResult:
         found = [f"{name}: {problem}" for name, problem in self.problems.items()]
         rounds = max((row["rounds"] for row in self.rows), default=0)
         found.append(f"Medians of {rounds} rounds of {self.how['seconds']:g} s; {self._layout}.")
-        busy = {row["strategy"]: row["busy"] for row in self.rows if row["busy"] >= FULL}
+        busiest = sorted((row for row in self.rows if row["busy"] >= FULL), key=lambda row: row["busy"])
+        busy = {row["strategy"]: row["busy"] for row in busiest}
         if busy:
             names = ", ".join(f"{name} ({share:.0%})" for name, share in busy.items())
             found.append(f"The load generator was the limit, busy or waiting for its CPU, with {names}: "
@@ -76,6 +77,10 @@ class RaceResult:
         by_name = {row["strategy"]: row for row in self.rows if row["callers"] == callers}
         return verdict(by_name[one], by_name[other])
 
+    def _below(self) -> list[str]:
+        most = max((row["callers"] for row in self.rows), default=0)
+        return [*self.notes, *[f"With {most:,} callers at once:"] * bool(self.verdicts), *self.verdicts]
+
     def _cells(self, row: Row) -> dict[str, str]:
         memory = row["memory"]
         return {
@@ -92,16 +97,16 @@ class RaceResult:
         width = {c: max(len(line[c]) for line in table) for c in COLUMNS}
         lines = ["  ".join(text.ljust(width[c]) if c in WORDS else text.rjust(width[c]) for c, text in line.items())
                  for line in table] if self.rows else ["Nothing was measured."]  # fmt: skip
-        return "\n".join([*(line.rstrip() for line in lines), *self.notes, *self.verdicts])
+        return "\n".join([*(line.rstrip() for line in lines), *self._below()])
 
     def _repr_html_(self) -> str:
         def line(cells: dict[str, str], tag: str) -> str:
-            style = 'style="text-align:{};padding:2px 10px"'
+            style = 'style="text-align:{};padding:2px 10px;white-space:nowrap"'
             return "".join(f"<{tag} {style.format('left' if c in WORDS else 'right')}>{escape(text)}</{tag}>"
                            for c, text in cells.items())  # fmt: skip
 
         body = "\n".join(f"<tr>{line(self._cells(row), 'td')}</tr>" for row in self.rows)
-        below = "".join(f'<p style="{SMALL}">{escape(note)}</p>' for note in [*self.notes, *self.verdicts])
+        below = f'<p style="{SMALL}">{"<br>".join(map(escape, self._below()))}</p>'
         return (
             '<div style="overflow-x:auto"><table style="margin:4px 0;border-collapse:collapse">'
             f'<caption style="caption-side:top;{SMALL}">The race</caption>\n'
@@ -137,10 +142,10 @@ class RaceResult:
 
 def time_of(seconds: float) -> str:
     """A short time, in the unit that suits it."""
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1e3:.2g} ms" if 1e-3 <= seconds < 0.0995 else (
-        f"{seconds * 1e3:.0f} ms" if seconds >= 0.0995 else f"{seconds * 1e6:.0f} µs")  # fmt: skip
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.{1 if seconds < 9.95 * size else 0}f} {unit}"
+    return f"{seconds * 1e6:.0f} µs"
 
 
 def size_of(count: float) -> str:

@@ -117,8 +117,8 @@ def test_pictures(result):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 µs"), (5e-6, "5 µs"), (4.2e-4, "420 µs"), (0.0012, "1.2 ms"), (0.025, "25 ms"), (0.0999, "100 ms"),
-     (0.383, "383 ms"), (1, "1.0 s"), (75, "75.0 s")],
+    [(0, "0 µs"), (5e-6, "5 µs"), (4.2e-4, "420 µs"), (0.0012, "1.2 ms"), (0.025, "25 ms"), (0.00999, "10 ms"),
+     (0.003, "3.0 ms"), (0.383, "383 ms"), (1, "1.0 s"), (75, "75 s")],
 )  # fmt: skip
 def test_times(seconds, words):
     assert time_of(seconds) == words
