@@ -3,7 +3,7 @@
 Both ends are told here.  In the notebook, `Apart("load")` starts `helpers/load.py` in a new Python, gives it jobs and
 takes its answers, a line of JSON each.  There, `main` calls `work(next_job, tell)` of that module.  The process ends as
 soon as its input ends: so it outlives the notebook's kernel in no case, not even where that is killed outright.  And it
-ends after `LIFE` seconds, whatever happens.
+ends after `life` seconds, whatever happens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import IO, Any, Self
 
-LIFE = 300.0  #: seconds that such a process may live
 LOOK = 0.1  #: seconds after which a wait lets an interrupt in, on systems where that does not end a wait by itself
 Job = dict[str, Any]
 
@@ -40,7 +39,7 @@ class Silent(Gone):
 class Apart:
     """`work` of the module `helpers.<name>` in a process of its own; it ends with the `with` block."""
 
-    def __init__(self, name: str, life: float = LIFE) -> None:
+    def __init__(self, name: str, life: float = 300.0) -> None:
         own: dict[str, Any] = {"start_new_session": True}  # an interrupt of the notebook is not for it
         if os.name == "nt":
             own = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}

@@ -78,8 +78,8 @@ def _program(path: Path, name: str) -> Contestant:
 class Server(Apart):
     """The process of one contestant; `ready()` awaits that it listens."""
 
-    def __init__(self, contestant: Contestant, cpus: list[int]) -> None:
-        super().__init__("contestant")
+    def __init__(self, contestant: Contestant, cpus: list[int], life: float = 300.0) -> None:
+        super().__init__("contestant", life)
         self.name = contestant.name
         self.address: dict[str, Any] = {}
         self.descriptors: int | None = None

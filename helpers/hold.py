@@ -74,7 +74,8 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
     callers, patience = (min(callers, 200), PATIENCE / 2) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
-    with Apart("load") as load, Server(one, cpus[0]) as server, progress("holding", 2 * callers) as show:
+    life = 5 * LONGEST
+    with Apart("load", life) as load, Server(one, cpus[0], life) as server, progress("holding", callers) as show:
         files = load.ask({"do": "start", "cpus": cpus[1]}, PATIENCE * 5)["descriptors"]
         if not server.ready():
             return HoldResult(one.name, callers, 0, 0, 0.0, 0.0, None, "the strategy", server.problem())
@@ -86,7 +87,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
         after = server.memory()
         in_use = server.in_use()
         spoke = part.ask({"do": "speak", "patience": patience})
-        show(2 * callers)
+        show(callers)
         held, answered = dialled["held"], spoke["answered"]
         memory = None if before is None or after is None or held < 2 else max(0, after - before) / held
         limit, why = "", ""

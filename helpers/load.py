@@ -17,8 +17,6 @@ from typing import Any
 from helpers.apart import pin, raise_limit
 from helpers.exchange import ROOM, Caller, Exchange, Limit, Wrong, clock
 
-PATIENCE = 2.0  #: seconds after which a server that has answered nobody will not do so
-
 
 class Talk(Exchange):
     """Callers who talk for a time: each says its next line `pause` seconds after the answer to the last.
@@ -87,21 +85,26 @@ class Talk(Exchange):
             else:
                 self.speak(caller)
 
-    def measure(self, warm: float, seconds: float) -> dict[str, Any]:
-        """Warm up, until nobody new was answered for `warm` seconds, or all were; then count for `seconds`, or longer,
-        until somebody was answered: a machine that does much else may let the server run a moment later only."""
-        until, last = self.began + warm, self.began + 10 * warm + PATIENCE
-        while clock() < (until if self.known else last):
+    def measure(self, warm: float, newcomers: float, seconds: float, patience: float) -> dict[str, Any]:
+        """Warm up, for `warm` seconds and until all were answered once, or nobody new was for `newcomers` seconds; then
+        count for `seconds`.  For the first answer `patience` seconds are given: a busy machine may run the server a
+        moment later only."""
+        ends, last = self.began + warm, self.began + 10 * newcomers + patience
+        new = ends
+        while True:
             known = self.known
-            self.turn(min(until, last) if self.known else last)
-            if known < self.known < len(self.callers):
-                until = min(clock() + warm, last)
+            until = ends if known == len(self.callers) else min(last, max(ends, new)) if known else last
+            if clock() >= until:
+                break
+            self.turn(until)
+            if self.known > known:
+                new = clock() + newcomers
         began, busy, self.measures = clock(), busy_seconds(self.alone), True
         until = began + seconds
         while clock() < until:
             self.turn(until)
-        while self.known and not self.answers and clock() < until + PATIENCE:
-            self.turn(until + PATIENCE)
+        while self.known and not self.answers and clock() < until + patience:
+            self.turn(until + patience)
         took = clock() - began
         return self.counted(began + took) | {"seconds": took, "busy": (busy_seconds(self.alone) - busy) / took}
 
@@ -244,12 +247,12 @@ def work(next_job: Callable[[], dict[str, Any]], tell: Callable[[dict[str, Any]]
                 tell({})
 
 
-def talk(warm: float, seconds: float, **how: Any) -> dict[str, Any]:
+def talk(how_long: dict[str, float], **how: Any) -> dict[str, Any]:
     """Measure once; whatever happens, all callers have hung up after it."""
     exchange = Talk(**how)
     found: dict[str, Any] = {"problem": "", "limit": ""}
     try:
-        found |= exchange.measure(warm, seconds)
+        found |= exchange.measure(**how_long)
     except Wrong as wrong:
         found["problem"] = str(wrong)
     except Limit as limit:

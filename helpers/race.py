@@ -22,7 +22,8 @@ from helpers.progress import progress
 from helpers.race_result import RaceResult
 
 C_SERVER = Path(__file__).resolve().parent.parent / "notebooks" / "c" / "epoll_server.c"
-WARM = 0.05  #: seconds in which nobody new is answered: then the warm-up is over
+WARM, NEW = 0.05, 0.1  #: seconds: so long is the warm-up, and longer while within NEW somebody new is answered
+FIRST = 2.0  #: seconds after which a server that has answered nobody will not do so
 PATIENCE = 15.0  #: seconds beyond its time that a measurement may take
 STAND = 300  #: so many callers stand on the line when the memory for each is measured
 
@@ -65,7 +66,10 @@ def race(
         found += [c for c in contestants({f"C: {aim.stem}": aim}) if not c.why_not]
     if quick():
         counts, seconds = sorted({min(counts[0], 20), min(counts[-1], 20)}), min(seconds, 0.02)
-    how = {"warm": WARM / 2 if quick() else WARM, "seconds": seconds, "lines": lines, "pause": pause}
+    times = {"warm": WARM, "newcomers": NEW, "seconds": seconds, "patience": FIRST}
+    if quick():
+        times |= {"warm": WARM / 2, "newcomers": NEW / 2}
+    how = {"how_long": times, "lines": lines, "pause": pause}
     return _Race(found, counts, rounds, how).run()
 
 
@@ -83,10 +87,11 @@ class _Race:
         """Start all servers, and let them take turns."""
         running = [one for one in self.found if not one.why_not]
         steps, done = len(running) * (1 + self.rounds * len(self.counts)), count(1)
+        life = 120 + 3 * steps * (1 + self.how["how_long"]["seconds"])  # more than it can take
         with ExitStack() as stack:
-            load = stack.enter_context(Apart("load"))
+            load = stack.enter_context(Apart("load", life))
             load.ask({"do": "start", "cpus": self.cpus[1]}, PATIENCE)
-            servers = [stack.enter_context(Server(one, self.cpus[0])) for one in running]
+            servers = [stack.enter_context(Server(one, self.cpus[0], life)) for one in running]
             show = stack.enter_context(progress("racing", steps))
             for server in servers:
                 if server.ready():
@@ -103,7 +108,7 @@ class _Race:
                             self.measure(server, load, callers, number)
                         show(next(done))
         names = [one.name for one in self.found]
-        return RaceResult(names, self.raw, self.memory, self.problems, self.layout, self.how)
+        return RaceResult(names, self.raw, self.memory, self.problems, self.layout, self.how["how_long"]["seconds"])
 
     def weigh(self, server: Server, load: Apart) -> None:
         """Its memory for a caller: with many on the line, against with none, while the server is still fresh."""
@@ -121,7 +126,7 @@ class _Race:
         """One round of one server, and what was wrong with it."""
         cpu = server.cpu()
         talk = {"do": "talk", **server.address, "callers": callers, **self.how}
-        told = load.ask(talk, PATIENCE + self.how["seconds"])
+        told = load.ask(talk, PATIENCE + self.how["how_long"]["seconds"])
         if told.pop("limit"):
             raise OSError(f"the load generator can't open {callers:,} sockets: run `ulimit -n 4096` and start again")
         cpu = server.cpu() - cpu

@@ -37,9 +37,9 @@ class RaceResult:
         memory: dict[str, float | None],
         problems: dict[str, str],
         layout: str,
-        how: dict[str, Any],
+        seconds: float,
     ) -> None:
-        self.raw, self.problems, self.how = raw, problems, how
+        self.raw, self.problems, self.seconds = raw, problems, seconds
         self.rows = sorted(rows_of(raw, memory), key=lambda row: (row["callers"], list(names).index(row["strategy"])))
         self.names = [name for name in names if any(row["strategy"] == name for row in self.rows)]
         self._layout = layout
@@ -51,7 +51,7 @@ class RaceResult:
         """What else there is to say: what was wrong, where it ran, and whether the load was what limited it."""
         found = [f"{name}: {problem}" for name, problem in self.problems.items()]
         rounds = max((row["rounds"] for row in self.rows), default=0)
-        found.append(f"Medians of {rounds} rounds of {self.how['seconds']:g} s; {self._layout}.")
+        found.append(f"Medians of {rounds} rounds of {self.seconds:g} s; {self._layout}.")
         busiest = sorted((row for row in self.rows if row["busy"] >= FULL), key=lambda row: row["busy"])
         busy = {row["strategy"]: row["busy"] for row in busiest}
         if busy:

@@ -212,4 +212,4 @@ def test_what_it_shows_while_it_holds(monkeypatch):
 
     monkeypatch.setattr(hold_module, "progress", Shows)
     hold(subjects.in_a_loop, callers=20)
-    assert shown[0] == shown[-1] == 40 and shown == [40, *sorted(shown[1:])]
+    assert shown[0] == shown[-1] == 20 and shown == [20, *sorted(shown[1:])]

@@ -38,7 +38,7 @@ def short(monkeypatch):
 @pytest.fixture
 def patient(monkeypatch):
     """The warm-up lasts until all are served, however busy the machine."""
-    monkeypatch.setattr(race_module, "WARM", 10)
+    monkeypatch.setattr(race_module, "NEW", 20)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_sizes(count, words):
 def test_what_limits_a_race_is_said():
     row = {"strategy": "a", "callers": 1, "rate": 9.0, "p50": 0.1, "p99": 0.2, "p50_open": False, "p99_open": False}
     row |= {"served": 1, "cpu_seconds": 1.0, "total": 10, "round": 1}
-    quiet, busy = (RaceResult(["a"], [row | {"busy": b}], {}, {}, "here", {"seconds": 1}) for b in (0.3, 0.97))
+    quiet, busy = (RaceResult(["a"], [row | {"busy": b}], {}, {}, "here", 1) for b in (0.3, 0.97))
     assert "The load generator was not the limit: busy 30% of the time at most, with a." in quiet.notes
     assert any("was the limit" in note and "a (97%)" in note for note in busy.notes)
 
@@ -223,7 +223,7 @@ def test_the_names_of_strategies():
 def test_quick_is_the_same_race_shorter(monkeypatch):
     class Seen:
         def __init__(self, found, counts, rounds, how):
-            self.counts, self.rounds, self.seconds = counts, rounds, how["seconds"]
+            self.counts, self.rounds, self.seconds = counts, rounds, how["how_long"]["seconds"]
 
         def run(self):
             return self.counts, self.rounds, self.seconds
@@ -299,11 +299,18 @@ WRONG = [
 @pytest.mark.parametrize(("subject", "words"), WRONG)
 def test_what_is_wrong_is_told(subject, words, monkeypatch):
     monkeypatch.setattr(race_module, "STAND", 5)
-    found = race([subject, subjects.a_thread_each], callers=3, rounds=1, aim=None)
+    if "greeted none" in words or "answered none" in words:  # it will not, however long one waits
+        monkeypatch.setattr(race_module, "FIRST", 0.2)
+    found = race(subject, callers=3, rounds=1, aim=None)
     assert list(found.problems) == [subject.__name__]
     assert re.match(words, found.problems[subject.__name__]), found.problems
-    assert found.names == ["a_thread_each"]  # the others race on
     assert f"{subject.__name__}: {found.problems[subject.__name__]}" in repr(found)
+
+
+def test_the_others_race_on():
+    found = race([subjects.mixes_up, subjects.a_thread_each, subjects.returns], callers=3, aim=None)
+    assert sorted(found.problems) == ["mixes_up", "returns"] and found.names == ["a_thread_each"]
+    assert found.rows[0]["rounds"] == 3
 
 
 def test_more_than_it_has_room_for():
