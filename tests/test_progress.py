@@ -19,10 +19,12 @@ class Terminal(io.StringIO):
 
 def test_in_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with pytest.raises(KeyboardInterrupt), progress("racing", 4) as show:
-        show(1)
-        show(4)
-        raise KeyboardInterrupt
+    bar = progress("racing", 4)
+    show = bar.__enter__()
+    show(1)
+    show(4)
+    with pytest.raises(KeyboardInterrupt):
+        bar.gen.throw(KeyboardInterrupt)
     assert terminal.getvalue() == "\rracing: 25 %\rracing: 100 %\r\033[K"
 
 
