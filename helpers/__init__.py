@@ -4,12 +4,12 @@ from helpers import callers, framing
 from helpers import recorded_select as select
 from helpers import recorded_socket as socket
 from helpers.claims import Claims, Errors
-from helpers.hold import hold
 from helpers.machine import check_machine, optional_programs
 from helpers.notebook import NoStage, ask_for_a_stage
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
-from helpers.race import race
+from helpers.racing.hold import hold
+from helpers.racing.race import race
 from helpers.serving import serving
 from helpers.stage import Stage, StillWaiting
 

@@ -11,9 +11,9 @@ import pytest
 import subjects
 from timing import SOON, took
 
-from helpers import apart
-from helpers.apart import Apart, Gone, Silent
-from helpers.contestants import Server, contestant
+from helpers.racing import apart
+from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.contestants import Server, contestant
 
 START = {"do": "start", "cpus": []}
 
@@ -46,7 +46,8 @@ def test_it_raises_its_limit_of_open_files():
     resource = pytest.importorskip("resource")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     code = (
-        "import resource, sys; from helpers.apart import Apart; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
+        "import resource, sys; from helpers.racing.apart import Apart\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
         "with Apart('load') as load: print(load.ask({'do': 'start', 'cpus': []}, 30)['descriptors'])"
     )
     if 0 <= hard < 128:
@@ -93,8 +94,8 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import subjects
-from helpers.apart import Apart
-from helpers.contestants import Server, contestant
+from helpers.racing.apart import Apart
+from helpers.racing.contestants import Server, contestant
 load, server = Apart("load"), Server(contestant({subject}), [])
 assert server.ready()
 load.ask({{"do": "start", "cpus": []}}, 30)

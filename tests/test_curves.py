@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.curves import COLOURS, DASHES, MARKS, Bars, Curves, apart, linear_marks, log_marks
+from helpers.racing.curves import COLOURS, DASHES, MARKS, Bars, Curves, apart, linear_marks, log_marks
 
 SVG = "{http://www.w3.org/2000/svg}"
 

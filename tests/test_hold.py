@@ -15,13 +15,13 @@ import psutil
 import pytest
 import subjects
 
-from helpers import exchange
-from helpers.apart import Apart
-from helpers.exchange import Exchange, Limit
-from helpers.hold import HOW_TO_RAISE, HoldResult, hold
+from helpers.racing import exchange
+from helpers.racing.apart import Apart
+from helpers.racing.exchange import Exchange, Limit
+from helpers.racing.hold import HOW_TO_RAISE, HoldResult, hold
 
 TESTS = Path(__file__).parent
-hold_module = import_module("helpers.hold")  # in the package, its name is the function's
+hold_module = import_module("helpers.racing.hold")  # in the package, its name is the function's
 
 
 @pytest.fixture(autouse=True)

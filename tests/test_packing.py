@@ -13,7 +13,7 @@ import pytest
 import subjects
 
 from helpers import recorded_select, recorded_socket
-from helpers.packing import PackError, pack
+from helpers.racing.packing import PackError, pack
 
 CELLS = count(1)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from helpers.progress import progress
+from helpers.racing.progress import progress
 
 
 class Terminal(io.StringIO):

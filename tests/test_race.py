@@ -17,14 +17,14 @@ import pytest
 import subjects
 from timing import SOON, took
 
-from helpers.apart import Apart
-from helpers.packing import PackError
-from helpers.race import layout, race
-from helpers.race_result import RaceResult, size_of, time_of
+from helpers.racing.apart import Apart
+from helpers.racing.packing import PackError
+from helpers.racing.race import layout, race
+from helpers.racing.race_result import RaceResult, size_of, time_of
 from tools.notebooks import Kernel
 
 TESTS = Path(__file__).parent
-race_module = import_module("helpers.race")  # in the package, its name is the function's
+race_module = import_module("helpers.racing.race")  # in the package, its name is the function's
 
 
 @pytest.fixture(autouse=True)
@@ -360,13 +360,13 @@ import sys
 sys.path.insert(0, {tests!r})
 import subjects
 from helpers import race
-import helpers.apart
-ask = helpers.apart.Apart.ask
+import helpers.racing.apart
+ask = helpers.racing.apart.Apart.ask
 def asked(self, job, seconds):
     if job["do"] == "talk":
         print("racing", flush=True)
     return ask(self, job, seconds)
-helpers.apart.Apart.ask = asked
+helpers.racing.apart.Apart.ask = asked
 race([subjects.a_thread_each, subjects.is_busy, subjects.with_a_child], callers=2, seconds=10, aim=None)
 """
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.load import weighted_percentile
-from helpers.standings import FULL, TICKS, Spread, ahead, rows_of, verdict, verdicts
+from helpers.racing.load import weighted_percentile
+from helpers.racing.standings import FULL, TICKS, Spread, ahead, rows_of, verdict, verdicts
 
 
 @pytest.mark.parametrize(

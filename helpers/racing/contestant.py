@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from helpers.apart import pin, raise_limit, start
+from helpers.racing.apart import pin, raise_limit, start
 
 BACKLOG = 1024  #: the same for all: the defaults differ, and a queue that overflows makes callers wait for a second
 FILE = "<the strategy>"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.apart import Apart
-from helpers.contestants import Server, Strategy, contestants
-from helpers.progress import progress
-from helpers.race import layout, quick
-from helpers.race_result import size_of
+from helpers.racing.apart import Apart
+from helpers.racing.contestants import Server, Strategy, contestants
+from helpers.racing.progress import progress
+from helpers.racing.race import layout, quick
+from helpers.racing.race_result import size_of
 
 PATIENCE = 3.0  #: seconds in which nobody is greeted, or answered: then no more is to come
 LONGEST = 120.0  #: seconds that each part may take

@@ -16,12 +16,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from helpers.apart import Apart
-from helpers.contestants import Contestant, Server, Strategy, contestants
-from helpers.progress import progress
-from helpers.race_result import RaceResult
+from helpers.racing.apart import Apart
+from helpers.racing.contestants import Contestant, Server, Strategy, contestants
+from helpers.racing.progress import progress
+from helpers.racing.race_result import RaceResult
 
-C_SERVER = Path(__file__).resolve().parent.parent / "notebooks" / "c" / "epoll_server.c"
+C_SERVER = Path(__file__).resolve().parent.parent.parent / "notebooks" / "c" / "epoll_loop.c"
 WARM, NEW = 0.05, 0.1  #: seconds: so long is the warm-up, and longer while within NEW somebody new is answered
 FIRST = 2.0  #: seconds after which a server that has answered nobody will not do so
 PATIENCE = 15.0  #: seconds beyond its time that a measurement may take

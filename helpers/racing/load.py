@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.apart import pin, raise_limit
-from helpers.exchange import ROOM, Caller, Exchange, Limit, Wrong, clock
+from helpers.racing.apart import pin, raise_limit
+from helpers.racing.exchange import ROOM, Caller, Exchange, Limit, Wrong, clock
 
 
 class Talk(Exchange):

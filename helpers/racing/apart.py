@@ -151,7 +151,7 @@ def pin(cpus: list[int]) -> None:
 def plain_helpers() -> None:
     """Let `from helpers import socket` mean the standard module here: nothing is recorded in a race."""
     package = ModuleType("helpers")
-    package.__path__ = [str(Path(__file__).resolve().parent)]
+    package.__path__ = [str(Path(__file__).resolve().parent.parent)]
     vars(package).update(socket=socket, select=select)
     sys.modules["helpers"] = package
 
@@ -193,7 +193,7 @@ def main(name: str, life: float) -> None:
     late.start()
     plain_helpers()
     work: Callable[[Callable[[], Job], Callable[[Job], object]], object]
-    work = importlib.import_module(f"helpers.{name}").work
+    work = importlib.import_module(f"helpers.racing.{name}").work
     jobs = queue.SimpleQueue[Job]()
     threading.Thread(target=_watch, args=(jobs,), daemon=True).start()
     try:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from helpers.curves import Bars, Curves
-from helpers.standings import FULL, Row, rows_of, verdict, verdicts
+from helpers.racing.curves import Bars, Curves
+from helpers.racing.standings import FULL, Row, rows_of, verdict, verdicts
 
 COLUMNS = {
     "strategy": "strategy", "callers": "callers", "rate": "answers a second", "spread": "(from, to)",

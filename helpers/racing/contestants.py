@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
-from helpers.apart import Apart, Gone, Silent
-from helpers.packing import PackError, pack
 from helpers.programs import compile_c
+from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.packing import PackError, pack
 
 Strategy = Callable[[Any], Any] | str | Path
 START = 20.0  #: seconds that a server may take until it listens
@@ -70,7 +70,7 @@ def _program(path: Path, name: str) -> Contestant:
         raise ValueError(f"there is no file {path.name}")
     if path.suffix != ".c":
         return Contestant(name, {"command": [sys.executable, str(path.resolve())]})
-    program = compile_c(path)
+    program = compile_c(path, "-O2")
     why_not = "" if program else "there is no C compiler here"
     return Contestant(name, {"command": [str(program)]}, why_not)
 
