@@ -81,6 +81,7 @@ class _House:
     def _is_stuck(self) -> bool:
         """Does every thread that was begun since wait in a recorded call, for what has not come?"""
         waits = [(actor, wait) for actor in list(gate.waiting) if (wait := actor.wait) is not None]
+        waits = [(actor, wait) for actor, wait in waits if wait.timeout is None]  # another goes on by itself
         begun = {thread.ident for thread in threading.enumerate()} - self._others
         if not begun <= {actor.thread for actor, _ in waits}:
             return False

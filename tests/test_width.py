@@ -47,6 +47,17 @@ def test_who_is_served_beside_silent_ones(serve, size):
     assert served_beside(serve, 0, others=3) == (3, 3)
 
 
+def test_a_server_that_waits_for_a_while_is_not_stuck():
+    def impatient(listener):
+        while True:
+            connection = accept(listener)
+            connection.settimeout(0.05)
+            talk(connection)
+
+    assert served_beside(impatient, 2) == (10, 10)
+    assert width_of(impatient, most=2) is None
+
+
 def test_who_is_not_served_by_an_event_loop(monkeypatch):
     """What it waits for is not seen: there it takes patience to know."""
     monkeypatch.setattr(width, "PATIENCE", 0.3)

@@ -28,12 +28,18 @@ Case = Callable[[Address], None]
 class Call(Line):
     """One call of the server at `address`; it has heard the greeting, unless it is not to."""
 
-    def __init__(self, address: Address, greeted: bool = True) -> None:
+    patience = PATIENCE
+
+    def __init__(self, address: Address, greeted: bool = True, line: socket.socket | None = None) -> None:
+        line = socket.socket() if line is None else line
+        line.settimeout(self.patience)
+        super().__init__(line)
         try:
-            super().__init__(socket.create_connection(address, PATIENCE))
+            line.connect(address)
         except OSError as problem:
+            line.close()
             raise NotYet(f"nobody answers the dial ({type(problem).__name__}): has the server died?") from None
-        self.connection.settimeout(PATIENCE)
+        self.connection.settimeout(self.patience)
         self._told = 0  # so many bytes of what it heard were as they should be
         self._sent = 0  # so many bytes it sent without reading
         if greeted:
@@ -56,7 +62,8 @@ class Call(Line):
         except ConnectionError:
             pass
         except TimeoutError:
-            raise NotYet(f"the server has read nothing for {PATIENCE:.0f} seconds, though its caller reads") from None
+            told = f"the server has read nothing for {self.patience:g} seconds, though its caller reads"
+            raise NotYet(told) from None
 
     def expect(self, text: bytes) -> None:
         """Hear `text` next; NotYet as soon as it is anything else, or does not come."""
@@ -87,7 +94,7 @@ class Call(Line):
             self.reset = True
             return ", and then a reset"
         except TimeoutError:
-            return f", and then nothing for {PATIENCE:.0f} seconds"
+            return f", and then nothing for {self.patience:g} seconds"
         return ", and then the end of the stream" if self.ended else ""
 
     def end_sending(self, last: bytes = b"") -> None:
@@ -112,7 +119,7 @@ class Call(Line):
             except ConnectionError:
                 raise NotYet(f"the server reset the call of one who had sent {self._sent:,} bytes") from None
             finally:
-                self.connection.settimeout(PATIENCE)
+                self.connection.settimeout(self.patience)
             if self._sent > MOST:
                 raise NotYet(f"one who reads nothing sent {self._sent:,} bytes, and more is read: where do answers go?")
         return self._sent
