@@ -159,7 +159,9 @@ def _does_not_read(answer: Callable[..., Any]) -> None:
         other.say(TALK)
         deaf.connection.setblocking(False)
         end = time.monotonic() + trials.DEADLINE
-        while not poll([other.connection], [], 0) and time.monotonic() < end and not server.is_over:
+        while not poll([other.connection], [], 0) and not server.is_over:
+            if time.monotonic() > end:
+                raise NotYet("the other one has heard nothing")
             try:
                 if select.select([other.connection], [deaf.connection], [], 0.02)[1]:
                     deaf.connection.send(b"hello\n" * 2000)
@@ -167,8 +169,6 @@ def _does_not_read(answer: Callable[..., Any]) -> None:
                 pass
             except OSError:  # it was hung up on
                 break
-        if not poll([other.connection], [], 0) and not server.is_over:
-            raise NotYet("the other one has heard nothing")
         other.expect(ANSWERED)
 
 
@@ -212,13 +212,13 @@ def count_greeted(address, count, seconds):
 
 
 class _Host:
-    """A server of the judge's: it accepts so many callers, and then does `act` with their sockets."""
+    """A server of the judge's: it accepts so many callers, and when it may, does `act` with their sockets."""
 
     def __init__(self, count: int, act: Callable[[list[standard.socket]], None]) -> None:
         self.listener = standard.create_server(("127.0.0.1", 0), backlog=64)
         self.listener.settimeout(2 * trials.DEADLINE)
         self.address = self.listener.getsockname()
-        self._count, self._act, self._left = count, act, ExitStack()
+        self._count, self._act, self._left, self.may = count, act, ExitStack(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> _Host:
@@ -241,6 +241,7 @@ class _Host:
     def _run(self) -> None:
         try:
             calls = [self._left.enter_context(self.listener.accept()[0]) for _ in range(self._count)]
+            self.may.wait(trials.DEADLINE)
             self._act(calls)
         except OSError:  # nobody dials any more, or the callers are gone
             pass
@@ -299,6 +300,9 @@ def _counts(
     with _Host(count, act) as host:
         with Trial(answer, host.address, count, seconds) as trial:
             began = time.monotonic()
+            if not at_least:  # it is greeted when it has dialled and listens
+                trial.rest(limit=0.2)
+            host.may.set()
             trial.wait()
             took = time.monotonic() - began
     dials = len([end for end in trial.recording.ends if end.dial is not None])
