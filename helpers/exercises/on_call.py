@@ -43,6 +43,19 @@ class Guest(Call):
             raise TimeoutError
         super()._receive(count)
 
+    def hears(self, count: int) -> bytes:
+        """So many bytes of what comes, fewer where the stream ends; TimeoutError, where they do not come."""
+        while len(self.heard) < count and not self.ended:
+            try:
+                self._receive(count - len(self.heard))
+            except ConnectionError:
+                self.reset = self.ended = True
+        return self.heard
+
+    def hears_all(self) -> bytes:
+        """All that comes until the end of the stream, or a reset."""
+        return self.hears(1 << 20)
+
     def talks(self, *lines: bytes, first: int = 1, half: bytes = b"") -> None:
         """Say lines (of the first of them, `half` was said before), hear their answers, quit, and hear the end."""
         self.say(b"".join(line + b"\n" for line in lines))
@@ -78,7 +91,12 @@ class OnCall:
         mine = {self.trial._thread}
         gate.until(lambda: not self._threads() - mine, 0.05)  # its callers are gone, and so are their threads
         gate.end(self.trial.actor)
-        gate.until(lambda: self.trial._ended.is_set(), LAST)
+        gate.until(lambda: self.is_over, 0.1)
+        if not self.is_over:  # it waits where that is not seen, in a select() say: a call wakes it
+            with standard.socket() as last:
+                last.setblocking(False)
+                last.connect_ex(self.address)
+                gate.until(lambda: self.is_over, LAST)
         threads = {thread.ident for thread in self._threads() - mine}
         gate.end(*(actor for actor in list(gate.others) if actor.thread in threads))
         for sock in list(recorder.sockets):
@@ -123,8 +141,8 @@ def on_call(
     with OnCall(answer, case, *more, room=room) as server:
         try:
             yield server
-        except NotYet as problem:
+        except (NotYet, TimeoutError) as problem:
             server.must_go_on("A server goes on with the next caller, whatever one does.")
-            told = str(problem)
-            raise problem if told.startswith(case) else NotYet(f"{case}: {told}. {why}".rstrip()) from None
+            told = str(problem) or f"for {trials.DEADLINE:g} seconds a caller has heard nothing"
+            raise NotYet(told if told.startswith(case) else f"{case}: {told}. {why}".rstrip()) from None
         server.must_go_on("A server goes on with the next caller, whatever one does.")
