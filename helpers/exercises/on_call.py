@@ -142,6 +142,7 @@ def on_call(
         try:
             yield server
         except (NotYet, TimeoutError) as problem:
+            server.trial.rest(limit=0.1)  # it may be about to end
             server.must_go_on("A server goes on with the next caller, whatever one does.")
             told = str(problem) or f"for {trials.DEADLINE:g} seconds a caller has heard nothing"
             raise NotYet(told if told.startswith(case) else f"{case}: {told}. {why}".rstrip()) from None
