@@ -41,7 +41,7 @@ def test_what_a_caller_misses_is_told_with_the_case():
 
 def test_a_server_that_raises_is_told_of_at_once():
     def fails(listener):
-        accept(listener)
+        accept(listener).close()
         raise LookupError("no such thing")
 
     def call():
