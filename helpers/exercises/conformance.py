@@ -28,10 +28,11 @@ Case = Callable[[Address], None]
 class Call(Line):
     """One call of the server at `address`; it has heard the greeting, unless it is not to."""
 
-    patience = PATIENCE
-
-    def __init__(self, address: Address, greeted: bool = True, line: socket.socket | None = None) -> None:
+    def __init__(
+        self, address: Address, greeted: bool = True, line: socket.socket | None = None, patience: float | None = None
+    ) -> None:
         line = socket.socket() if line is None else line
+        self.patience = PATIENCE if patience is None else patience
         line.settimeout(self.patience)
         super().__init__(line)
         try:

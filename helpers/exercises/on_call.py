@@ -25,11 +25,11 @@ class Guest(Call):
     """A caller of a server on trial, who learns at once when that has ended."""
 
     def __init__(self, server: OnCall, greeted: bool = True, room: int | None = None) -> None:
-        self.server, self.patience = server, trials.DEADLINE
+        self.server = server
         line = standard.socket()
         if room is not None:
             line.setsockopt(standard.SOL_SOCKET, standard.SO_RCVBUF, room)
-        super().__init__(server.address, greeted=False, line=line)
+        super().__init__(server.address, greeted=False, line=line, patience=trials.DEADLINE)
         server.stays(self)
         if greeted:
             self.expect(GREETING)
