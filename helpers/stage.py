@@ -30,7 +30,7 @@ from helpers.colours import colours_of
 from helpers.diagram import Diagram
 from helpers.gate import Actor, Ended, gate
 from helpers.kernel_view import SocketTable, look
-from helpers.notebook import ask_for_a_stage, current_shell, prepare_shell
+from helpers.notebook import NoStage, ask_for_a_stage, current_shell, prepare_shell
 from helpers.queue_view import QueueView, look_in_line
 from helpers.recorded_socket import force_close, recorder, socket
 from helpers.recording import Call, Recording
@@ -111,7 +111,7 @@ class Stage:
 
     def _refuse_if_over(self) -> None:
         if Stage._present is not self:
-            raise RuntimeError("this stage is over: run the cell with Stage(...) again")
+            raise NoStage("this stage is over: run the cell with Stage(...) again")
 
     def _begin(self, role: Role, source: str, aside: bool, cell_id: str) -> SyntaxError | None:
         try:

@@ -19,7 +19,7 @@ import pytest
 from timing import SOON, took
 
 import helpers
-from helpers import Stage, StillWaiting, callers, cells, gate, socket
+from helpers import NoStage, Stage, StillWaiting, callers, cells, gate, socket
 from helpers.gate import gate as the_gate
 from helpers.waits import look_into
 
@@ -716,7 +716,7 @@ def test_a_role_cant_make_a_stage_or_stop_it(cell, stage):
 
 def test_an_old_stage_says_so(stage, capsys):
     Stage("server", namespace={})
-    with pytest.raises(RuntimeError, match=r"this stage is over: run the cell with Stage\(...\) again"):
+    with pytest.raises(NoStage, match=r"this stage is over: run the cell with Stage\(...\) again"):
         stage.run("server", "1")
     stage.stop("server")
     stage.close()
