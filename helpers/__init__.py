@@ -8,6 +8,8 @@ from helpers.machine import check_machine, optional_programs
 from helpers.notebook import NoStage, ask_for_a_stage
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
+from helpers.racing.hold import hold
+from helpers.racing.race import race
 from helpers.serving import serving
 from helpers.stage import Stage, StillWaiting
 
@@ -22,8 +24,10 @@ __all__ = [
     "check_machine",
     "compile_c",
     "framing",
+    "hold",
     "optional_programs",
     "predict",
+    "race",
     "select",
     "serving",
     "socket",

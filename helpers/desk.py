@@ -162,7 +162,8 @@ def _ports(seen: list[_Seen]) -> set[str]:
 
 def _telling(number: int, event: Event) -> Entry:
     role = event.call.role
-    return {"id": f"e{number}", "who": clip(role, 24), "words": in_words(event), "colour": colour_of(role)}
+    who = "a thread" if re.fullmatch(r"Thread-\d+", role) else clip(role, 24)  # its number is another in every run
+    return {"id": f"e{number}", "who": who, "words": in_words(event), "colour": colour_of(role)}
 
 
 class _Sight:

@@ -13,9 +13,10 @@ from helpers.gate import gate
 PATIENCE = 10.0  #: seconds that a program may take for what is asked of it
 
 
-def compile_c(source: str | Path) -> Path | None:
+def compile_c(source: str | Path, *options: str) -> Path | None:
     """Compile a C program beside its source with all warnings on; None where there is no C compiler.
 
+    `options` are more of the compiler's, such as "-O2" for a program that is to be quick.
     subprocess.CalledProcessError: the compiler refused it.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -23,7 +24,7 @@ def compile_c(source: str | Path) -> Path | None:
         return None
     source = Path(source).resolve()
     program, made = source.with_suffix(".out"), source.with_suffix(f".{os.getpid()}.out")
-    subprocess.run([compiler, "-Wall", "-Wextra", "-o", str(made), str(source)], check=True, timeout=60)
+    subprocess.run([compiler, "-Wall", "-Wextra", *options, "-o", str(made), str(source)], check=True, timeout=60)
     made.replace(program)  # in one step: another notebook may be about to start it
     return program
 

@@ -79,7 +79,7 @@ class serving:
 
     def _run(self) -> None:
         problem = gate.perform(self.actor, self._work)
-        if problem is not None and not self.actor.ended:
+        if problem is not None and not self._stopped:
             self.error = learners_only(problem)
             self.actor.log.append(f"failed with {type(problem).__name__}: {problem}{_where(problem)}\n")
         gate.release(self.actor)
@@ -96,7 +96,7 @@ class serving:
         try:
             await self._serve(self.listener)
         except asyncio.CancelledError:
-            if not self.actor.ended:
+            if not self._stopped:
                 raise
 
     def sockets(self) -> list[recorded_socket.socket]:
@@ -130,7 +130,7 @@ class serving:
         """End the server, its threads' waits and its connections."""
         if self.stop in gate.at_end:
             gate.at_end.remove(self.stop)
-        self._stopped = self.actor.ended = True
+        self._stopped = True
         sockets = self.sockets()
         if self._loop is not None and self._task is not None:
             try:
@@ -138,6 +138,7 @@ class serving:
             except RuntimeError:  # the loop has closed meanwhile
                 pass
             gate.until_gone(self.actor, limit=3 * PATIENCE)  # a loop that is ended by force leaves its tasks undone
+        self.actor.ended = True
         gate.until(self._ended, PATIENCE)
         if self._last_call is not None:
             self._last_call.close()

@@ -41,6 +41,8 @@ def test_a_c_program_is_compiled_with_all_warnings(tmp_path):
     source = tmp_path / "hello.c"
     source.write_text('#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n')
     assert Program(compile_c(source)).result() == "hello"
+    source.write_text("int main(void) { return NUMBER; }\n")
+    assert Program(compile_c(source, "-O2", "-DNUMBER=0")).result() == ""
     source.write_text("int main(void) { return nobody; }\n")
     with pytest.raises(subprocess.CalledProcessError):
         compile_c(source)

@@ -40,7 +40,7 @@ def ruff(*arguments: str) -> str:
 
 
 def test_ruff() -> None:
-    must_be_empty(ruff("helpers", "tests", "tools", "run.py"))
+    must_be_empty(ruff("helpers", "tests", "tools", "run.py", "notebooks/scripts"))
 
 
 def ruff_on_lessons(paths: list[Path], folder: Path) -> str:

@@ -2,7 +2,9 @@
 
 - a recorded call against a plain one, on sockets that are ready (aim: under 1 µs more);
 - a `%%server` cell, from its start to its return, waiting or not (aim: under 10 ms);
-- `python3 run.py`, when all is installed, until JupyterLab answers (aim: JupyterLab's own start and 1 s).
+- `python3 run.py`, when all is installed, until JupyterLab answers (aim: JupyterLab's own start and 1 s);
+- the servers of Part II, as ratios in one race: the best of them against the C server with epoll, `thread_per_caller`
+  against `socketserver.ThreadingTCPServer`, and the memory for a caller who is held.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from helpers import Stage
+from helpers import Stage, hold, race
 from helpers import socket as recorded
 from tools.notebooks import NOTEBOOKS, ROOT, Kernel
+from tools.rivals import threading_tcp_server
 
 PAIRS, ROUNDS = 1_000, 25  #: of send and recv in a round
 CELLS = 25
 STARTS = 3
+CALLERS, HELD, RACES = 100, 2_000, 5  #: at once in a race, held, and rounds
 VENV = ROOT / ".venv"
 
 
@@ -193,6 +198,43 @@ def starts() -> None:
     show("    the difference", [more - less for less, more in zip(lab, ours, strict=True)], "s")
 
 
+# ---------------------------------------------------------------------- many calls
+
+
+def ratios(raw: Sequence[dict[str, Any]], one: str, other: str, what: str) -> list[float]:
+    """Round by round, how many times `one` has of what `other` has: of the rate, or of the CPU for an answer."""
+    rounds: dict[int, dict[str, float]] = {}
+    for row in raw:
+        value = row["rate"] if what == "rate" else row["cpu_seconds"] / max(1, row["total"])
+        rounds.setdefault(row["round"], {})[row["strategy"]] = value
+    return [each[one] / each[other] for each in rounds.values() if each.get(one) and each.get(other)]
+
+
+def races() -> None:
+    """All strategies under the same load, once with calls that stay, once with a call for each line."""
+    names = [one.__name__ for one in import_module("helpers.strategies").STRATEGIES]
+    for lines, load in ((None, "calls that stay"), (1, "a call for each line")):
+        result = race([*names, threading_tcp_server], callers=CALLERS, seconds=0.3, rounds=RACES, lines=lines)
+        print("\n".join(f"  {line}" for line in repr(result).splitlines()))
+        ours = [row for row in result.rows if row["strategy"] in names and row["served"] == CALLERS]
+        best = max(ours, key=lambda row: row["rate"])["strategy"]
+        aims = [name for name in result.names if name.startswith("C: ")]
+        for one, other in (*((best, aim) for aim in aims), ("thread_per_caller", threading_tcp_server.__name__)):
+            for what, words in (("rate", "rate"), ("cpu", "CPU an answer")):
+                show(f"{one} / {other}, {words}", ratios(result.raw, one, other, what), "×")
+        print(f"  ({load})" + ("" if aims else "; no C server: it, or a compiler, is not there"))
+
+
+def held() -> None:
+    """Callers held by each strategy that can, and what the server needs for one."""
+    results = [hold(one, HELD) for one in import_module("helpers.strategies").STRATEGIES]
+    for result in results:
+        print("\n".join(f"  {line}" for line in repr(result).splitlines()), flush=True)
+    known = [(result.memory, result.strategy) for result in results if result.memory is not None and not result.limit]
+    if known:
+        print("  the lowest memory for a caller: {1}, {0:,.0f} bytes".format(*min(known)))
+
+
 def main() -> int:
     """Measure everything; what can't be measured is said."""
     for title, measure in (
@@ -200,6 +242,8 @@ def main() -> int:
         ("The same in a role", lambda: calls(in_a_role, "in a role")),
         ("A cell (aim: under 10 ms)", cells),
         ("A start (aim: under 1 s more)", starts),
+        (f"A race, {CALLERS} callers", races),
+        (f"Callers held, {HELD:,}", held),
     ):
         print(f"\n{title}: median, and where the middle half lies", flush=True)
         try:

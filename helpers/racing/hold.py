@@ -1,0 +1,131 @@
+"""Ten thousand callers at once: `hold(selector_loop)` opens them, holds them, and exchanges a line with each.
+
+Server and callers are two processes, each of which raises its limit of open files as far as it may go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.racing.apart import Apart
+from helpers.racing.contestants import Server, Strategy, contestants
+from helpers.racing.progress import progress
+from helpers.racing.race import layout, quick
+from helpers.racing.race_result import size_of
+
+PATIENCE = 3.0  #: seconds in which nobody is greeted, or answered: then no more is to come
+LONGEST = 120.0  #: seconds that each part may take
+HOW_TO_RAISE = {
+    "descriptors": "run `ulimit -n {more}` in the terminal that starts the course; where that is refused, root raises "
+    "the hard limit in /etc/security/limits.conf (macOS: `sudo launchctl limit maxfiles {more} {more}`)",
+    "descriptors of all processes": "root raises it by `sysctl fs.file-max={more}` (macOS: kern.maxfiles)",
+    "ports": "root makes their range wider, `sysctl net.ipv4.ip_local_port_range='1024 65535'` (macOS: "
+    "net.inet.ip.portrange.first), or callers dial from more addresses, as here on Linux",
+    "memory": "close other programs, or give the container more memory",
+    "threads": "`ulimit -u` allows more, and where the course runs in a container its pids limit; "
+    "each thread wants memory for a stack, too",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HoldResult:
+    """The result of `hold()`.
+
+    `held` callers stood on the line at once, of `wanted`, and `answered` of them had a line of theirs answered.
+    `seconds` is the time to dial and greet them, `speaking` that to exchange the lines.  `memory` is the bytes of the
+    server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors", "descriptors of all
+    processes", "ports", "memory", "threads" or "the strategy"; `why` says it in words, and how to raise it.
+    """
+
+    strategy: str
+    wanted: int
+    held: int
+    answered: int
+    seconds: float
+    speaking: float
+    memory: float | None
+    limit: str = ""
+    why: str = ""
+
+    def __repr__(self) -> str:
+        memory = "memory not known" if self.memory is None else f"{size_of(self.memory)} of the server for each"
+        lines = [
+            f"{self.strategy}: held {self.held:,} of {self.wanted:,} callers, and answered {self.answered:,}",
+            f"  dialled in {self.seconds:.1f} s, a line exchanged with each in {self.speaking:.1f} s; {memory}",
+        ]
+        return "\n".join(lines + [f"  stopped by {self.limit}: {self.why}"] * bool(self.limit))
+
+
+def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
+    """Open calls, up to `callers` of them, hold all at once, and exchange a line with every one; how far it came.
+
+    strategy: a function of a listener, or an `async def`, or a name, or a path (see `race`).
+    callers: from 2 to 50,000.
+
+    ValueError, TypeError: this can't be tried.  An interrupt (■) ends it, and its processes, within a second.
+    COURSE_QUICK=1 in the environment makes it 200 callers at most.
+    """
+    if not isinstance(callers, int) or not 2 <= callers <= 50_000:
+        raise ValueError("callers: a whole number from 2 to 50,000")
+    (one,) = contestants([strategy])
+    if one.why_not:
+        raise ValueError(f"{one.name} can't be tried: {one.why_not}")
+    callers, patience = (min(callers, 200), PATIENCE / 2) if quick() else (callers, PATIENCE)
+    cpus, _ = layout()
+    life = 5 * LONGEST
+    with Apart("load", life) as load, Server(one, cpus[0], life) as server, progress("holding", callers) as show:
+        files = load.ask({"do": "start", "cpus": cpus[1]}, PATIENCE * 5)["descriptors"]
+        if not server.ready():
+            return HoldResult(one.name, callers, 0, 0, 0.0, 0.0, None, "the strategy", server.problem())
+        part = _Part(load, show)
+        part.ask({"do": "hold", **server.address, "callers": 1, "patience": patience})
+        load.ask({"do": "leave"}, LONGEST)  # what it needs for its first caller it needs once
+        before = server.memory()
+        dialled = part.ask({"do": "hold", **server.address, "callers": callers, "patience": patience})
+        after = server.memory()
+        in_use = server.in_use()
+        spoke = part.ask({"do": "speak", "patience": patience})
+        show(callers)
+        held, answered = dialled["held"], spoke["answered"]
+        memory = None if before is None or after is None or held < 2 else max(0, after - before) / held
+        limit, why = "", ""
+        if held < callers or answered < held:
+            wrong = dialled["problem"] or spoke["problem"]
+            limit, why = _stopped_by(dialled["limit"], wrong, server, in_use, files, callers)
+        return HoldResult(one.name, callers, held, answered, dialled["seconds"], spoke["seconds"], memory, limit, why)
+
+
+class _Part:
+    """Asks the load for something, and shows how far it is."""
+
+    def __init__(self, load: Apart, show: Callable[[int], None]) -> None:
+        self.load, self.show = load, show
+
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        told = self.load.ask(job, LONGEST)
+        while "progress" in told:
+            self.show(told["progress"])
+            told = self.load.hear(LONGEST)
+        return told
+
+
+def _stopped_by(
+    limit: str, wrong: str, server: Server, in_use: tuple[int, int], files: int | None, callers: int
+) -> tuple[str, str]:
+    """Which limit stopped it, and in words: which process met it, and how to raise it."""
+    more, said, (open_files, threads) = callers + 200, server.wrong(wrong), in_use
+    if limit:
+        met = f"the callers' process may open {files:,} files" if files and "descr" in limit else "the callers met it"
+        how = HOW_TO_RAISE.get(limit, "").format(more=more)
+        return limit, f"{met}: {how}" + (f"; the server {said}" if said else "")
+    if "start new thread" in said or "start a thread" in said:
+        return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
+    if "MemoryError" in said or "Cannot allocate memory" in said:
+        return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
+    few = server.descriptors is not None and open_files >= server.descriptors - 8
+    if few or "Too many open files" in said:
+        met = f"the server's process may open {server.descriptors or 0:,} files"
+        return "descriptors", f"{met}: {HOW_TO_RAISE['descriptors'].format(more=more)}"
+    return "the strategy", said or "it greeted, or answered, no more callers for some seconds"
