@@ -50,7 +50,8 @@ class _Loop:
         self.connection._be_patient(0.0)
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.connection, selectors.EVENT_READ, bytearray())
-        self.answer, self.case, self.said, self.result = answer, case, b"", None
+        self.answer, self.case, self.said = answer, case, b""
+        self.result: Any = None
         self.left = b""  # what the answer holds back
         self._calls: list[Call] = []  # those of the last turn
 
@@ -142,8 +143,8 @@ class _Loop:
             same = next((n for n, (a, b) in enumerate(zip(heard, self.said, strict=False)) if a != b), None)
             what = f"the first {same:,} of them right" if same is not None else "and no more came"
             raise NotYet(
-                f"{self.case}: the caller should have heard {short(self.said)}, and heard {len(heard):,} bytes, {what}. "
-                "Take from the front of key.data what send() says that it took, no more and no less."
+                f"{self.case}: the caller should have heard {short(self.said)}, and heard {len(heard):,} bytes, {what}."
+                " Take from the front of key.data what send() says that it took, no more and no less."
             )
 
 
@@ -309,7 +310,9 @@ def _must_return(case: str, got: Any, left: list[float]) -> None:
         if not isinstance(got, (int, float)) or isinstance(got, bool):
             raise NotYet(f"{case}: your function returned {got!r}. Return seconds: {wanted}.")
         how = "too early, again and again" if got < wanted else "too late"
-        raise NotYet(f"{case}: the next deadline is in {wanted} s, and your function returned {got}: the loop wakes {how}.")
+        raise NotYet(
+            f"{case}: the next deadline is in {wanted} s, and your function returned {got}: the loop wakes {how}."
+        )
 
 
 exercise_9b = Exercise(
@@ -318,6 +321,7 @@ exercise_9b = Exercise(
     hang_up_late,
     "Nobody late stays, nobody else goes, and the loop sleeps as long as it may.",
     "go through list(selector.get_map().values()): a list, because unregister() changes the map",
-    "three kinds of keys: no deadline (key.data is None), too late (key.data <= now), and those with time left: key.data - now",
+    "three kinds of keys: no deadline (key.data is None), too late (key.data <= now), and those with time left, "
+    "key.data - now",
     "min(left, default=None) of the list of times left; unregister before close",
 )
