@@ -54,7 +54,7 @@ class Size:
     lines: int = 4  #: the median of a code cell, at most
 
 
-SIZE, SIZE_OF_00 = Size(), Size((12, 36), (5, 16), (500, 1100), 1)
+SIZE, SIZE_OF_00 = Size(), Size((12, 36), (5, 16), (500, 1160), 1)
 SIZE_OF_PART_II = Size(lines=6)  # from 07 on, lessons arrive at whole servers
 SIZE_OF_APPENDIX = Size((20, 100), (8, 50), (500, 2600), 0, 9)  # each experiment ends with what it is to show
 LINES_MOST = 20  # of a code cell
