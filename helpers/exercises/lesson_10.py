@@ -6,6 +6,7 @@ import asyncio
 import errno
 import inspect
 import socket as standard
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -92,6 +93,7 @@ class _Room:
         self.address: Address = self.listener.getsockname()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave = ExitStack()
+        self._before = set(threading.enumerate())
         self.trial = Trial(self._serve)
 
     def __enter__(self) -> _Room:
@@ -107,6 +109,8 @@ class _Room:
             self._leave.close()
             self.trial.__exit__(kind or NotYet)  # (it has been waited for)
             socket.force_close(self.listener)
+            for thread in set(threading.enumerate()) - self._before:  # those of a room with threads end by themselves
+                thread.join(PATIENCE / 2)
         if kind is None and self.trial.hung:
             raise NotYet(
                 f"When it was cancelled, your room did not end: {self.trial.hung}. CancelledError is to go through."
