@@ -16,6 +16,8 @@ from helpers.exercises.exercise import Exercise, NotYet
 from helpers.exercises.on_the_line import short
 from helpers.exercises.peers import PATIENCE, Line
 from helpers.exercises.trial import Trial
+from helpers.gate import gate
+from helpers.recorded_socket import recorder
 
 WELCOME = b"welcome\n"
 ROOM = 65536  #: bytes of each buffer of the system on the way to a member
@@ -106,10 +108,9 @@ class _Room:
         try:
             self._close()
         finally:
-            self._leave.close()
             self.trial.__exit__(kind or NotYet)  # (it has been waited for)
             socket.force_close(self.listener)
-            for thread in set(threading.enumerate()) - self._before:  # those of a room with threads end by themselves
+            for thread in set(threading.enumerate()) - self._before - {self.trial._thread}:  # a room's own end by themselves
                 thread.join(PATIENCE / 2)
         if kind is None and self.trial.hung:
             raise NotYet(
@@ -130,11 +131,19 @@ class _Room:
 
     def _close(self) -> None:
         """Cancel the room, as `serving` does; one that is a plain function just ends with its trial."""
+        self._leave.close()
         if self._loop is None:
             return
+        if self.trial.error is None:  # with no member left, it closes what it has
+            gate.until(lambda: self.trial._ended.is_set() or not self._holds(), limit=0.3)
         with suppress(RuntimeError):  # it has ended already
             self._loop.call_soon_threadsafe(self._cancel)
         self.trial.wait()
+
+    def _holds(self) -> bool:
+        """Has it any connection open?"""
+        here = [sock for sock in list(recorder.sockets) if sock.end.role == self.trial.actor.name]
+        return any(sock.fileno() >= 0 for sock in here)
 
     def _cancel(self) -> None:
         for task in asyncio.all_tasks(self._loop):
