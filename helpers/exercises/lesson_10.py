@@ -110,7 +110,8 @@ class _Room:
         finally:
             self.trial.__exit__(kind or NotYet)  # (it has been waited for)
             socket.force_close(self.listener)
-            for thread in set(threading.enumerate()) - self._before - {self.trial._thread}:  # a room's own end by themselves
+            # the threads of a room, if it has any, end by themselves now
+            for thread in set(threading.enumerate()) - self._before - {self.trial._thread}:
                 thread.join(PATIENCE / 2)
         if kind is None and self.trial.hung:
             raise NotYet(
