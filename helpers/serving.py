@@ -80,6 +80,7 @@ class serving:
     def _run(self) -> None:
         problem = gate.perform(self.actor, self._work)
         if problem is not None and not self._stopped:
+            problem = _alone(problem)
             self.error = learners_only(problem)
             self.actor.log.append(f"failed with {type(problem).__name__}: {problem}{_where(problem)}\n")
         gate.release(self.actor)
@@ -206,6 +207,13 @@ class _Server(Actor):
         keys = [(end.number, end.received, end.accepted) for end in there]
         self._unread = {key: known.get(key, now) for key in keys}
         return any(now - since < GRACE for since in self._unread.values())
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The error itself, where a task group has wrapped it, or several of its kind."""
+    while isinstance(error, BaseExceptionGroup) and len({type(each) for each in error.exceptions}) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _where(error: BaseException) -> str:

@@ -146,6 +146,7 @@ def welcome(listener, selector):
         except OSError as problem:
             if problem.errno not in NO_ROOM:
                 raise
+            selector.unregister(listener)  # look away from the queue, which would be ready again and again
             return False
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_WRITE, Caller(connection))
@@ -162,6 +163,13 @@ def attend(key, selector):
         selector.modify(caller.connection, events, caller)
 
 
+def hang_up(selector):
+    """The loop was told to end: close every call."""
+    for key in list(selector.get_map().values()):
+        if key.data:
+            key.data.connection.close()
+
+
 def selector_loop(listener):
     """One thread for all: it waits for whatever comes first, and does only what needs no waiting."""
     listener.setblocking(False)
@@ -171,7 +179,7 @@ def selector_loop(listener):
         try:
             while True:
                 ready = selector.select(None if room else PAUSE)
-                if not room:
+                if not room:  # look again
                     selector.register(listener, selectors.EVENT_READ)
                     room = True
                 for key, _ in ready:
@@ -179,12 +187,8 @@ def selector_loop(listener):
                         attend(key, selector)
                     else:
                         room = welcome(listener, selector)
-                if not room:  # look away from the queue, which would be ready again and again
-                    selector.unregister(listener)
         finally:
-            for key in list(selector.get_map().values()):
-                if key.data:
-                    key.data.connection.close()
+            hang_up(selector)
 
 
 # ---------------------------------------------------------------------- the event loop of asyncio waits for all

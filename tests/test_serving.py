@@ -323,6 +323,26 @@ def test_the_record_of_a_server_is_ordered_by_what_is_certain(cell, stage):
             assert place[id(source)] < place[id(event.call)]
 
 
+def test_an_error_in_a_task_is_told_without_its_group():
+    async def serve(listener):
+        async with asyncio.TaskGroup() as calls:
+            calls.create_task(no_such_name(listener))  # noqa: F821
+
+    with pytest.raises(NameError, match="no_such_name"), serving(serve) as server:
+        server._thread.join(10)
+
+    async def fails(problem):
+        raise problem
+
+    async def differently(listener):
+        async with asyncio.TaskGroup() as calls:
+            for problem in (ValueError(), KeyError()):
+                calls.create_task(fails(problem))
+
+    with pytest.raises(ExceptionGroup), serving(differently) as server:
+        server._thread.join(10)
+
+
 def test_many_threads_cost_few_descriptors():
     assert len(gate.watchers) == 0
     assert socket is recorded_socket

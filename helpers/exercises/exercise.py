@@ -116,7 +116,8 @@ class Exercise:
             return Outcome(
                 self.name, "not tried yet", f"This is {wanted} as it was given: mend it, then run the cell again."
             )
-        if inspect.iscoroutinefunction(answer) or inspect.isgeneratorfunction(answer):
+        awaited = inspect.iscoroutinefunction(answer) and not inspect.iscoroutinefunction(self.reference)
+        if awaited or inspect.isgeneratorfunction(answer):
             said = f"{wanted} is called as a plain function: write def, without async and without yield."
             return Outcome(self.name, "not yet", said)
         try:
@@ -156,7 +157,10 @@ def _untouched(answer: Callable[..., Any]) -> bool:
     if code is None:
         return False
     does = {instruction.opname for instruction in dis.get_instructions(code)}
-    return does <= RETURNS_NONE and all(const in (None, Ellipsis, answer.__doc__) for const in code.co_consts)
+    begins = (
+        {"RETURN_GENERATOR", "POP_TOP", "CALL_INTRINSIC_1", "RERAISE"} if inspect.iscoroutinefunction(answer) else set()
+    )
+    return does <= RETURNS_NONE | begins and all(const in (None, Ellipsis, answer.__doc__) for const in code.co_consts)
 
 
 def _does(function: Callable[..., Any]) -> object:
