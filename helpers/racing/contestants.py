@@ -146,6 +146,14 @@ class Server(Apart):
         except psutil.Error:
             return 0.0
 
+    def may_open(self) -> int | None:
+        """How many files it may have open now, where the system tells (Linux); else, as it was when it began."""
+        try:
+            soft: int = self._all()[0].rlimit(psutil.RLIMIT_NOFILE)[0]
+        except (psutil.Error, IndexError, AttributeError):
+            return self.descriptors
+        return soft if soft >= 0 else None
+
     def in_use(self) -> tuple[int, int]:
         """How many descriptors it has open (0: not known here), and how many threads."""
         try:

@@ -124,8 +124,9 @@ def _stopped_by(
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
         return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
-    few = server.descriptors is not None and open_files >= server.descriptors - 8
+    may_open = server.may_open()
+    few = may_open is not None and open_files >= may_open - 8
     if few or "Too many open files" in said:
-        met = f"the server's process may open {server.descriptors or 0:,} files"
+        met = f"the server's process may open {may_open or 0:,} files"
         return "descriptors", f"{met}: {HOW_TO_RAISE['descriptors'].format(more=more)}"
     return "the strategy", said or "it greeted, or answered, no more callers for some seconds"

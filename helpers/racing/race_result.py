@@ -134,6 +134,12 @@ class RaceResult:
         panels = {"half wait no longer": self._curves("p50"), "99 of 100 wait no longer": self._curves("p99")}
         return Curves("Waiting time", "callers at once", panels, time_of)
 
+    def costs(self) -> Bars:
+        """CPU of the server for an answer, with the most callers: steadier than a rate, as waiting does not count."""
+        most = max((row["callers"] for row in self.rows), default=0)
+        costs = {row["strategy"]: row["cpu"] for row in self.rows if row["callers"] == most}
+        return Bars(f"CPU for an answer, callers at once: {most:,}", costs, time_of, "too little to be counted")
+
     def memories(self) -> Bars:
         """Memory of the server for one more caller."""
         memory = {name: next(row["memory"] for row in self.rows if row["strategy"] == name) for name in self.names}
