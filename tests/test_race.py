@@ -94,7 +94,7 @@ def test_the_text_and_the_table_say_the_same(result):
         assert line.startswith(row["strategy"]) and f"{row['served']} of {row['callers']}" in line
         assert f"{row['rate']:,.0f}" in line and f"{row['rate']:,.0f}" in bundle["text/html"]
     assert bundle["text/html"].count("<tr>") == 7
-    assert "Medians of 3 rounds of 0.02 s; " in bundle["text/plain"]
+    assert "Medians of 3 rounds of 0.01 s; " in bundle["text/plain"]
     assert any("load generator was" in note and note in bundle["text/plain"] for note in result.notes)
     assert len(result.verdicts) == 2 and all(words in bundle["text/plain"] for words in result.verdicts)
 
@@ -233,7 +233,7 @@ def test_quick_is_the_same_race_shorter(monkeypatch):
     for value in ("1", "0", ""):
         monkeypatch.setenv("COURSE_QUICK", value)
         seen.append(race(subjects.in_turn, callers=(1, 50, 100), seconds=0.5))
-    assert seen == [([1, 20], 3, 0.02), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
+    assert seen == [([1, 10], 3, 0.01), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
 
 
 # ---------------------------------------------------------------------- bounds

@@ -54,7 +54,7 @@ def race(
 
     ValueError, TypeError: what is asked for can't be raced; OSError: the machine has not the descriptors for it.
     An interrupt (■) ends it, and all its processes, within a second.  COURSE_QUICK=1 in the environment makes it short:
-    the fewest and the most callers alone, 20 at most, for 0.02 seconds.
+    the fewest and the most callers alone, 10 at most, for 0.01 seconds.
     """
     counts = sorted({callers} if isinstance(callers, int) else set(callers))
     if not counts or not all(isinstance(n, int) and 1 <= n <= 1000 for n in counts):
@@ -65,10 +65,10 @@ def race(
     if aim is not None and aim.exists():
         found += [c for c in contestants({f"C: {aim.stem}": aim}) if not c.why_not]
     if quick():
-        counts, seconds = sorted({min(counts[0], 20), min(counts[-1], 20)}), min(seconds, 0.02)
+        counts, seconds = sorted({min(counts[0], 10), min(counts[-1], 10)}), min(seconds, 0.01)
     times = {"warm": WARM, "newcomers": NEW, "seconds": seconds, "patience": FIRST}
     if quick():
-        times |= {"warm": WARM / 2, "newcomers": NEW / 2}
+        times |= {"warm": WARM / 5, "newcomers": NEW / 2}
     how = {"how_long": times, "lines": lines, "pause": pause}
     return _Race(found, counts, rounds, how).run()
 
@@ -112,7 +112,7 @@ class _Race:
 
     def weigh(self, server: Server, load: Apart) -> None:
         """Its memory for a caller: with many on the line, against with none, while the server is still fresh."""
-        hold = {"do": "hold", **server.address, "patience": 0.3}
+        hold = {"do": "hold", **server.address, "patience": 0.1 if quick() else 0.3}
         _answer(load, hold | {"callers": 1}, PATIENCE)  # what it needs for its first caller it needs once
         load.ask({"do": "leave"}, PATIENCE)
         before = server.memory()
