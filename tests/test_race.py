@@ -17,6 +17,7 @@ import pytest
 import subjects
 from timing import SOON, took
 
+from helpers.racing import contestants as contestants_module
 from helpers.racing.apart import Apart
 from helpers.racing.packing import PackError
 from helpers.racing.race import layout, race
@@ -105,6 +106,20 @@ def test_verdicts_by_name(result):
     assert "in_turn" in words and "a_thread_each" in words
     with pytest.raises(KeyError):
         result.verdict("in_turn", "nobody")
+
+
+def test_costs_are_those_with_the_most_callers():
+    same = {"rate": 9.0, "p50": 0.1, "p99": 0.2, "p50_open": False, "p99_open": False}
+    same |= {"served": 1, "total": 1000, "round": 1, "busy": 0.1}
+    rows = [
+        same | {"strategy": name, "callers": callers, "cpu_seconds": cpu}
+        for name, callers, cpu in (("a", 1, 9.0), ("a", 10, 0.2), ("b", 10, 0.01))
+    ]
+    costs = RaceResult(["a", "b"], rows, {}, {}, "here", 1).costs()
+    assert repr(costs).splitlines() == [
+        "CPU for an answer, callers at once: 10", "  a: 200 µs", "  b: too little to be counted",
+    ]  # fmt: skip
+    assert "Nothing" not in costs.svg() and ">200 µs<" in costs.svg()
 
 
 def test_pictures(result):
@@ -199,6 +214,32 @@ def test_a_c_program_is_the_aim(tmp_path):
         assert found.names == ["a_thread_each"]
         pytest.skip("there is no C compiler here")
     assert found.names == ["a_thread_each", "C: swift"] and not found.problems
+
+
+def test_a_c_program_is_compiled_once(tmp_path, monkeypatch):
+    made = []
+
+    def compiled(source, *options):
+        made.append(source.name)
+        program = source.with_suffix(".out")
+        program.touch()
+        return program
+
+    monkeypatch.setattr(contestants_module, "compile_c", compiled)
+    source, header = tmp_path / "swift.c", tmp_path / "swift.h"
+    source.touch()
+    header.touch()
+    for _ in range(2):
+        assert contestants_module.contestant(source).job == {"command": [str(tmp_path / "swift.out")]}
+    assert made == ["swift.c"]
+    os.utime(header, (1, 9_999_999_999))
+    contestants_module.contestant(source)
+    (tmp_path / "swift.out").unlink()
+    contestants_module.contestant(source)
+    assert made == ["swift.c"] * 3
+    monkeypatch.setattr(contestants_module, "compile_c", lambda *_: None)
+    (tmp_path / "swift.out").unlink()
+    assert contestants_module.contestant(source).why_not == "there is no C compiler here"
 
 
 def test_without_a_compiler(tmp_path, monkeypatch):
