@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from helpers.racing.apart import Apart
@@ -55,7 +56,8 @@ class HoldResult:
             f"{self.strategy}: held {self.held:,} of {self.wanted:,} callers, and answered {self.answered:,}",
             f"  dialled in {self.seconds:.1f} s, a line exchanged with each in {self.speaking:.1f} s; {memory}",
         ]
-        return "\n".join(lines + [f"  stopped by {self.limit}: {self.why}"] * bool(self.limit))
+        stopped = f"stopped by {self.limit}: {self.why}" if self.limit else ""
+        return "\n".join(lines + wrap(stopped, 100, initial_indent="  ", subsequent_indent="    "))
 
 
 def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:

@@ -101,7 +101,7 @@ class RaceResult:
 
     def _repr_html_(self) -> str:
         def line(cells: dict[str, str], tag: str) -> str:
-            style = 'style="text-align:{};padding:2px 10px;white-space:nowrap"'
+            style = f'style="text-align:{{}};padding:2px 7px;white-space:{"normal" if tag == "th" else "nowrap"}"'
             return "".join(f"<{tag} {style.format('left' if c in WORDS else 'right')}>{escape(text)}</{tag}>"
                            for c, text in cells.items())  # fmt: skip
 
