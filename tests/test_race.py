@@ -30,8 +30,9 @@ race_module = import_module("helpers.racing.race")  # in the package, its name i
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Races are short, and no process of theirs is left."""
+    """Races are short, if of three rounds, and no process of theirs is left."""
     monkeypatch.setenv("COURSE_QUICK", "1")
+    monkeypatch.setitem(race_module.QUICK, "rounds", 3)
     yield
     assert not psutil.Process().children(recursive=True)
 
@@ -45,12 +46,10 @@ def patient(monkeypatch):
 @pytest.fixture(scope="module")
 def result():
     """A race of three that are right."""
-    before = os.environ.get("COURSE_QUICK")
-    os.environ["COURSE_QUICK"] = "1"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_QUICK", "1")
+        patch.setitem(race_module.QUICK, "rounds", 3)
         return race([subjects.in_turn, subjects.a_thread_each, subjects.in_a_loop], callers=(1, 4), aim=None)
-    finally:
-        os.environ.pop("COURSE_QUICK") if before is None else os.environ.update(COURSE_QUICK=before)
 
 
 # ---------------------------------------------------------------------- what it gives
@@ -269,12 +268,13 @@ def test_quick_is_the_same_race_shorter(monkeypatch):
         def run(self):
             return self.counts, self.rounds, self.seconds
 
+    monkeypatch.undo()
     monkeypatch.setattr(race_module, "_Race", Seen)
     seen = []
     for value in ("1", "0", ""):
         monkeypatch.setenv("COURSE_QUICK", value)
         seen.append(race(subjects.in_turn, callers=(1, 50, 100), seconds=0.5))
-    assert seen == [([1, 10], 3, 0.01), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
+    assert seen == [([1, 10], 1, 0.01), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
 
 
 # ---------------------------------------------------------------------- bounds

@@ -118,8 +118,8 @@ class Exercise:
             return Outcome(
                 self.name, "not tried yet", f"This is {wanted} as it was given: mend it, then run the cell again."
             )
-        is_async = inspect.iscoroutinefunction(answer) and not self.may_be_async
-        if is_async or inspect.isgeneratorfunction(answer):
+        may_be_async = self.may_be_async or inspect.iscoroutinefunction(self.reference)
+        if (inspect.iscoroutinefunction(answer) and not may_be_async) or inspect.isgeneratorfunction(answer):
             said = f"{wanted} is called as a plain function: write def, without async and without yield."
             return Outcome(self.name, "not yet", said)
         try:
