@@ -67,6 +67,8 @@ class Stage:
             raise ValueError('a stage needs its roles by name: Stage("server", "client")')
         if Stage._present is not None:
             Stage._present._clear()
+        else:
+            gate.end_all()  # servers and callers that began when the last stage had closed
         Stage._present = self
         if namespace is None:
             namespace = self._shell.user_ns if self._shell is not None else sys._getframe(1).f_globals

@@ -200,6 +200,15 @@ def test_it_ends_with_the_stage(stage):
     line.close()
 
 
+def test_it_ends_with_the_next_stage_if_it_began_between_two(stage):
+    stage.close()
+    server = serving(one_by_one)
+    caller = callers.silent((server.host, server.port))
+    Stage("server", namespace={})
+    assert repr(server) == "serving(one_by_one): stopped" and not server.sockets()
+    assert not caller.is_on_the_line
+
+
 def test_a_role_may_stop_it(cell, stage):
     stage._namespace["server"] = server = serving(one_by_one)
     assert (
