@@ -17,6 +17,7 @@ import subjects
 
 from helpers.racing import exchange
 from helpers.racing.apart import Apart
+from helpers.racing.contestants import Server
 from helpers.racing.exchange import Exchange, Limit
 from helpers.racing.hold import HOW_TO_RAISE, HoldResult, hold
 
@@ -61,7 +62,7 @@ def test_quick_holds_fewer():
 def test_a_strategy_that_stops_it(subject, held, answered, words):
     found = hold(subject, callers=30)
     assert (found.held, found.answered, found.limit) == (held, answered, "the strategy")
-    assert found.why.startswith(words) and f"stopped by the strategy: {found.why}" in repr(found)
+    assert found.why.startswith(words) and f"stopped by the strategy: {found.why}" in " ".join(repr(found).split())
 
 
 def test_one_that_mixes_up():
@@ -95,6 +96,41 @@ def test_no_more_descriptors():
     held, limit = first.split()
     assert 90 < int(held) < 120 and limit == "descriptors"
     assert "process may open 120 files" in why and "`ulimit -n 400`" in why
+
+
+def lowers_its_own_limit(listener):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    subjects.a_thread_each(listener)
+
+
+def test_no_more_descriptors_for_the_server():
+    """Its limit is asked for when it is met, where the system tells."""
+    pytest.importorskip("resource")
+    found = hold(lowers_its_own_limit, callers=100)
+    assert 20 < found.held < 40
+    if sys.platform == "linux":
+        assert found.limit == "descriptors" and "the server's process may open 40 files" in found.why
+
+
+@pytest.mark.parametrize(("told", "may_open"), [((64, 128), 64), ((-1, -1), None), (psutil.Error(), 99)])
+def test_what_a_server_may_open(told, may_open):
+    class Asked(Server):
+        def __init__(self):
+            self.descriptors = 99
+
+        def _all(self):
+            return [self]
+
+        def rlimit(self, resource):
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+    if not hasattr(psutil, "RLIMIT_NOFILE"):
+        may_open = 99
+    assert Asked().may_open() == may_open
 
 
 def test_no_more_threads():

@@ -17,6 +17,7 @@ import pytest
 import subjects
 from timing import SOON, took
 
+from helpers.racing import contestants as contestants_module
 from helpers.racing.apart import Apart
 from helpers.racing.packing import PackError
 from helpers.racing.race import layout, race
@@ -29,8 +30,9 @@ race_module = import_module("helpers.racing.race")  # in the package, its name i
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Races are short, and no process of theirs is left."""
+    """Races are short, if of three rounds, and no process of theirs is left."""
     monkeypatch.setenv("COURSE_QUICK", "1")
+    monkeypatch.setitem(race_module.QUICK, "rounds", 3)
     yield
     assert not psutil.Process().children(recursive=True)
 
@@ -44,12 +46,10 @@ def patient(monkeypatch):
 @pytest.fixture(scope="module")
 def result():
     """A race of three that are right."""
-    before = os.environ.get("COURSE_QUICK")
-    os.environ["COURSE_QUICK"] = "1"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_QUICK", "1")
+        patch.setitem(race_module.QUICK, "rounds", 3)
         return race([subjects.in_turn, subjects.a_thread_each, subjects.in_a_loop], callers=(1, 4), aim=None)
-    finally:
-        os.environ.pop("COURSE_QUICK") if before is None else os.environ.update(COURSE_QUICK=before)
 
 
 # ---------------------------------------------------------------------- what it gives
@@ -94,7 +94,7 @@ def test_the_text_and_the_table_say_the_same(result):
         assert line.startswith(row["strategy"]) and f"{row['served']} of {row['callers']}" in line
         assert f"{row['rate']:,.0f}" in line and f"{row['rate']:,.0f}" in bundle["text/html"]
     assert bundle["text/html"].count("<tr>") == 7
-    assert "Medians of 3 rounds of 0.02 s; " in bundle["text/plain"]
+    assert "Medians of 3 rounds of 0.01 s; " in bundle["text/plain"]
     assert any("load generator was" in note and note in bundle["text/plain"] for note in result.notes)
     assert len(result.verdicts) == 2 and all(words in bundle["text/plain"] for words in result.verdicts)
 
@@ -105,6 +105,20 @@ def test_verdicts_by_name(result):
     assert "in_turn" in words and "a_thread_each" in words
     with pytest.raises(KeyError):
         result.verdict("in_turn", "nobody")
+
+
+def test_costs_are_those_with_the_most_callers():
+    same = {"rate": 9.0, "p50": 0.1, "p99": 0.2, "p50_open": False, "p99_open": False}
+    same |= {"served": 1, "total": 1000, "round": 1, "busy": 0.1}
+    rows = [
+        same | {"strategy": name, "callers": callers, "cpu_seconds": cpu}
+        for name, callers, cpu in (("a", 1, 9.0), ("a", 10, 0.2), ("b", 10, 0.01))
+    ]
+    costs = RaceResult(["a", "b"], rows, {}, {}, "here", 1).costs()
+    assert repr(costs).splitlines() == [
+        "CPU for an answer, callers at once: 10", "  a: 200 µs", "  b: too little to be counted",
+    ]  # fmt: skip
+    assert "Nothing" not in costs.svg() and ">200 µs<" in costs.svg()
 
 
 def test_pictures(result):
@@ -201,6 +215,32 @@ def test_a_c_program_is_the_aim(tmp_path):
     assert found.names == ["a_thread_each", "C: swift"] and not found.problems
 
 
+def test_a_c_program_is_compiled_once(tmp_path, monkeypatch):
+    made = []
+
+    def compiled(source, *options):
+        made.append(source.name)
+        program = source.with_suffix(".out")
+        program.touch()
+        return program
+
+    monkeypatch.setattr(contestants_module, "compile_c", compiled)
+    source, header = tmp_path / "swift.c", tmp_path / "swift.h"
+    source.touch()
+    header.touch()
+    for _ in range(2):
+        assert contestants_module.contestant(source).job == {"command": [str(tmp_path / "swift.out")]}
+    assert made == ["swift.c"]
+    os.utime(header, (1, 9_999_999_999))
+    contestants_module.contestant(source)
+    (tmp_path / "swift.out").unlink()
+    contestants_module.contestant(source)
+    assert made == ["swift.c"] * 3
+    monkeypatch.setattr(contestants_module, "compile_c", lambda *_: None)
+    (tmp_path / "swift.out").unlink()
+    assert contestants_module.contestant(source).why_not == "there is no C compiler here"
+
+
 def test_without_a_compiler(tmp_path, monkeypatch):
     source = tmp_path / "swift.c"
     source.write_text(C_SERVER)
@@ -228,12 +268,13 @@ def test_quick_is_the_same_race_shorter(monkeypatch):
         def run(self):
             return self.counts, self.rounds, self.seconds
 
+    monkeypatch.undo()
     monkeypatch.setattr(race_module, "_Race", Seen)
     seen = []
     for value in ("1", "0", ""):
         monkeypatch.setenv("COURSE_QUICK", value)
         seen.append(race(subjects.in_turn, callers=(1, 50, 100), seconds=0.5))
-    assert seen == [([1, 20], 3, 0.02), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
+    assert seen == [([1, 10], 1, 0.01), ([1, 50, 100], 3, 0.5), ([1, 50, 100], 3, 0.5)]
 
 
 # ---------------------------------------------------------------------- bounds

@@ -215,6 +215,19 @@ def test_tools_get_their_arguments(course: Course) -> None:
     assert course.makes("bench", "02", "-v").splitlines()[-1] == f"bench ['02', '-v'] {course.folder}"
 
 
+def test_races_are_short_where_lessons_are_only_tried(course: Course) -> None:
+    for name in ("refresh", "chaos", "steady", "bench", "soak"):
+        course.write(f"tools/{name}.py", "import os\nprint(repr(os.environ.get('COURSE_QUICK')))\n")
+    for name in ("refresh", "chaos", "steady"):
+        assert course.makes(name).splitlines()[-1] == "'1'"
+        assert course.makes(name, COURSE_QUICK="0").splitlines()[-1] == "'0'"
+    assert course.called("test")["env"]["COURSE_QUICK"] == "1"
+    # and whole for a learner, and in figures
+    assert "COURSE_QUICK" not in course.called()["env"]
+    for name in ("bench", "soak"):
+        assert course.makes(name).splitlines()[-1] == "None"
+
+
 def test_a_module_of_your_own_does_not_stand_in_for_a_standard_one(course: Course) -> None:
     for name in ("socket", "json", "subprocess", "select"):
         course.write(f"{name}.py", "raise SystemExit('the wrong module')\n")

@@ -349,7 +349,12 @@ def conforms(address: Address, several: bool = True) -> None:
 
     A server that serves one caller at a time (`several=False`) is spared the cases that need more.
     """
-    for case in ONE + SEVERAL * several:
+    play(address, ONE + SEVERAL * several)
+
+
+def play(address: Address, cases: list[Case]) -> None:
+    """The same with these cases alone."""
+    for case in cases:
         try:
             case(address)
         except NotYet as problem:

@@ -73,6 +73,7 @@ class Exercise:
 
     `judge(answer)` tries the answer and raises NotYet with a sentence if it is wrong; `praise` greets a right one.
     `given` is the function that an exercise of mending begins with; without one, the stub's body is `...`.
+    `may_be_async`: the answer may be an `async def`, which the judge knows how to run.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Exercise:
         praise: str,
         *hints: str,
         given: Callable[..., Any] | None = None,
+        may_be_async: bool = False,
     ) -> None:
-        self.name, self.reference, self.given = name, reference, given
+        self.name, self.reference, self.given, self.may_be_async = name, reference, given, may_be_async
         self._judge, self._praise, self._hints, self._given = judge, praise, hints, 0
         gate.at_new_stage.append(self._begin_anew)
 
@@ -116,8 +118,8 @@ class Exercise:
             return Outcome(
                 self.name, "not tried yet", f"This is {wanted} as it was given: mend it, then run the cell again."
             )
-        awaited = inspect.iscoroutinefunction(answer) and not inspect.iscoroutinefunction(self.reference)
-        if awaited or inspect.isgeneratorfunction(answer):
+        may_be_async = self.may_be_async or inspect.iscoroutinefunction(self.reference)
+        if (inspect.iscoroutinefunction(answer) and not may_be_async) or inspect.isgeneratorfunction(answer):
             said = f"{wanted} is called as a plain function: write def, without async and without yield."
             return Outcome(self.name, "not yet", said)
         try:

@@ -70,9 +70,23 @@ def _program(path: Path, name: str) -> Contestant:
         raise ValueError(f"there is no file {path.name}")
     if path.suffix != ".c":
         return Contestant(name, {"command": [sys.executable, str(path.resolve())]})
-    program = compile_c(path, "-O2")
+    program = _compiled(path.resolve())
     why_not = "" if program else "there is no C compiler here"
     return Contestant(name, {"command": [str(program)]}, why_not)
+
+
+_made: dict[tuple[Path, int], Path] = {}
+
+
+def _compiled(source: Path) -> Path | None:
+    """The program of a C source, compiled once as long as neither that nor a header beside it changes."""
+    changed = max(file.stat().st_mtime_ns for file in (source, *source.parent.glob("*.h")))
+    program = _made.get((source, changed))
+    if program is None or not program.exists():
+        program = compile_c(source, "-O2")
+        if program is not None:
+            _made[source, changed] = program
+    return program
 
 
 class Server(Apart):
@@ -145,6 +159,14 @@ class Server(Apart):
             return sum(sum(process.cpu_times()[:2]) for process in self._all())
         except psutil.Error:
             return 0.0
+
+    def may_open(self) -> int | None:
+        """How many files it may have open now, where the system tells (Linux); else, as it was when it began."""
+        try:
+            soft: int = self._all()[0].rlimit(psutil.RLIMIT_NOFILE)[0]
+        except (psutil.Error, IndexError, AttributeError):
+            return self.descriptors
+        return soft if soft >= 0 else None
 
     def in_use(self) -> tuple[int, int]:
         """How many descriptors it has open (0: not known here), and how many threads."""

@@ -11,9 +11,9 @@ from typing import Any
 from helpers.diagram import CARD, EDGE, FONT, INK
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#B0528E", "#8A6D00", "#56707F", "#1F2933")  #: dark enough on white
-DASHES = ("none", "9 5", "2 4", "12 4 2 4", "5 3", "16 5", "1 2")
-MARKS = ("M-4 -4h8v8h-8z", "M0 -5l5 9h-10z", "M-5 0l5 -5l5 5l-5 5z", "M0 5l5 -9h-10z", "M-5 0h10M0 -5v10",
-         "M-4 -4l8 8M-4 4l8 -8", "M-3 -5h6v10h-6z")  # fmt: skip
+# of each another number, so that with more than seven curves no two look the same
+DASHES = ("none", "9 5", "2 4", "12 4 2 4", "5 3", "16 5")
+MARKS = ("M-4 -4h8v8h-8z", "M0 -5l5 9h-10z", "M-5 0l5 -5l5 5l-5 5z", "M0 5l5 -9h-10z", "M-5 0h10M0 -5v10")
 WIDTH, PANEL, LEFT, NAMES = 860, 300, 96, 190  #: pixels: the card, the height of a panel, the margins of its axes
 Points = Sequence[tuple[float, float]]
 Format = Callable[[float], str]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from helpers.racing.apart import Apart
@@ -55,7 +56,8 @@ class HoldResult:
             f"{self.strategy}: held {self.held:,} of {self.wanted:,} callers, and answered {self.answered:,}",
             f"  dialled in {self.seconds:.1f} s, a line exchanged with each in {self.speaking:.1f} s; {memory}",
         ]
-        return "\n".join(lines + [f"  stopped by {self.limit}: {self.why}"] * bool(self.limit))
+        stopped = f"stopped by {self.limit}: {self.why}" if self.limit else ""
+        return "\n".join(lines + wrap(stopped, 100, initial_indent="  ", subsequent_indent="    "))
 
 
 def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
@@ -72,7 +74,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     (one,) = contestants([strategy])
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
-    callers, patience = (min(callers, 200), PATIENCE / 2) if quick() else (callers, PATIENCE)
+    callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     life = 5 * LONGEST
     with Apart("load", life) as load, Server(one, cpus[0], life) as server, progress("holding", callers) as show:
@@ -124,8 +126,9 @@ def _stopped_by(
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
         return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
-    few = server.descriptors is not None and open_files >= server.descriptors - 8
+    may_open = server.may_open()
+    few = may_open is not None and open_files >= may_open - 8
     if few or "Too many open files" in said:
-        met = f"the server's process may open {server.descriptors or 0:,} files"
+        met = f"the server's process may open {may_open or 0:,} files"
         return "descriptors", f"{met}: {HOW_TO_RAISE['descriptors'].format(more=more)}"
     return "the strategy", said or "it greeted, or answered, no more callers for some seconds"

@@ -25,6 +25,7 @@ C_SERVER = Path(__file__).resolve().parent.parent.parent / "notebooks" / "c" / "
 WARM, NEW = 0.05, 0.1  #: seconds: so long is the warm-up, and longer while within NEW somebody new is answered
 FIRST = 2.0  #: seconds after which a server that has answered nobody will not do so
 PATIENCE = 15.0  #: seconds beyond its time that a measurement may take
+QUICK = {"callers": 10, "seconds": 0.01, "rounds": 1}  #: at most, with COURSE_QUICK=1
 STAND = 300  #: so many callers stand on the line when the memory for each is measured
 
 
@@ -54,7 +55,7 @@ def race(
 
     ValueError, TypeError: what is asked for can't be raced; OSError: the machine has not the descriptors for it.
     An interrupt (■) ends it, and all its processes, within a second.  COURSE_QUICK=1 in the environment makes it short:
-    the fewest and the most callers alone, 20 at most, for 0.02 seconds.
+    the fewest and the most callers alone, 10 at most, one round of 0.01 seconds.
     """
     counts = sorted({callers} if isinstance(callers, int) else set(callers))
     if not counts or not all(isinstance(n, int) and 1 <= n <= 1000 for n in counts):
@@ -65,10 +66,11 @@ def race(
     if aim is not None and aim.exists():
         found += [c for c in contestants({f"C: {aim.stem}": aim}) if not c.why_not]
     if quick():
-        counts, seconds = sorted({min(counts[0], 20), min(counts[-1], 20)}), min(seconds, 0.02)
+        counts = sorted({min(counts[0], int(QUICK["callers"])), min(counts[-1], int(QUICK["callers"]))})
+        seconds, rounds = min(seconds, QUICK["seconds"]), min(rounds, int(QUICK["rounds"]))
     times = {"warm": WARM, "newcomers": NEW, "seconds": seconds, "patience": FIRST}
     if quick():
-        times |= {"warm": WARM / 2, "newcomers": NEW / 2}
+        times |= {"warm": WARM / 5, "newcomers": NEW / 2}
     how = {"how_long": times, "lines": lines, "pause": pause}
     return _Race(found, counts, rounds, how).run()
 
@@ -112,7 +114,7 @@ class _Race:
 
     def weigh(self, server: Server, load: Apart) -> None:
         """Its memory for a caller: with many on the line, against with none, while the server is still fresh."""
-        hold = {"do": "hold", **server.address, "patience": 0.3}
+        hold = {"do": "hold", **server.address, "patience": 0.1 if quick() else 0.3}
         _answer(load, hold | {"callers": 1}, PATIENCE)  # what it needs for its first caller it needs once
         load.ask({"do": "leave"}, PATIENCE)
         before = server.memory()

@@ -101,7 +101,7 @@ class RaceResult:
 
     def _repr_html_(self) -> str:
         def line(cells: dict[str, str], tag: str) -> str:
-            style = 'style="text-align:{};padding:2px 10px;white-space:nowrap"'
+            style = f'style="text-align:{{}};padding:2px 7px;white-space:{"normal" if tag == "th" else "nowrap"}"'
             return "".join(f"<{tag} {style.format('left' if c in WORDS else 'right')}>{escape(text)}</{tag}>"
                            for c, text in cells.items())  # fmt: skip
 
@@ -133,6 +133,12 @@ class RaceResult:
         """Waiting times against the number of callers: of half of the callers, and of 99 in 100."""
         panels = {"half wait no longer": self._curves("p50"), "99 of 100 wait no longer": self._curves("p99")}
         return Curves("Waiting time", "callers at once", panels, time_of)
+
+    def costs(self) -> Bars:
+        """CPU of the server for an answer, with the most callers: steadier than a rate, as waiting does not count."""
+        most = max((row["callers"] for row in self.rows), default=0)
+        costs = {row["strategy"]: row["cpu"] for row in self.rows if row["callers"] == most}
+        return Bars(f"CPU for an answer, callers at once: {most:,}", costs, time_of, "too little to be counted")
 
     def memories(self) -> Bars:
         """Memory of the server for one more caller."""
