@@ -29,18 +29,23 @@ class LineListener(socket.socket):
     """A listener whose accept() raises `trouble` once, when it has given `after` calls: rare, and real.
 
     One that `hands_on` gives, as on BSD, sockets that do not block where it does not itself.
-    `waited`: has an accept() waited for a caller?
+    `waited`: has an accept() waited for a caller?  `in_vain`: when an accept() ended, and nobody had come.
     """
 
     trouble: OSError | None = None
     after = given = 0
     hands_on = waited = False
+    in_vain: tuple[float, ...] = ()
 
     def accept(self) -> tuple[socket.socket, Any]:
         if self.trouble is not None and self.given >= self.after:
             trouble, self.trouble = self.trouble, None
             raise trouble
-        call = super().accept()
+        try:
+            call = super().accept()
+        except (BlockingIOError, TimeoutError):
+            self.in_vain += (time.monotonic(),)
+            raise
         self.given += 1
         if self.hands_on and self.gettimeout() == 0:
             os.set_blocking(call[0].fileno(), False)

@@ -494,6 +494,16 @@ def asks_again_and_again(listener, deadline):
     return calls
 
 
+def asks_ten_times_a_second(listener, deadline):
+    calls = []
+    before = listener.gettimeout()
+    while (left := deadline - time.monotonic()) > 0:
+        calls += _until(listener, time.monotonic() + min(left, 0.1))
+    calls += drain_with_a_class(listener)
+    listener.settimeout(before)
+    return calls
+
+
 def ignores_the_deadline(listener, deadline):
     return _until(listener, deadline, left=lambda: None)
 
@@ -567,6 +577,7 @@ WRONG = {
         (returns_at_once, "with nobody. Others may still come"),
         (returns_after_the_first, "with 1 caller. Others may still come"),
         (asks_again_and_again, "Don't ask again and again"),
+        (asks_ten_times_a_second, "let accept() wait, with a time-out"),
         (ignores_the_deadline, "did not return"),
         (time_out_is_an_error, "That nobody came in time is no error"),
         (closes_it_at_the_deadline, "closed the listener"),
