@@ -60,21 +60,25 @@ def test_a_server_that_waits_for_a_while_is_not_stuck():
 
 def test_who_is_not_served_by_an_event_loop(monkeypatch):
     """What it waits for is not seen: there it takes patience to know."""
-    monkeypatch.setattr(width, "PATIENCE", 0.3)
 
     def welcome(listener, selector):
         if len(selector.get_map()) > 2:  # it has two callers on the line, and takes no more
+            selector.unregister(listener)
             return False
-        return take(listener, selector)
-
-    def take(listener, selector):
         connection, _ = listener.accept()
         connection.setblocking(False)
         selector.register(connection, strategies.selectors.EVENT_WRITE, strategies.Caller(connection))
         return True
 
     monkeypatch.setattr(strategies, "welcome", welcome)
-    assert served_beside(selector_loop, 2) == (0, 10)
+    with width._House(selector_loop) as house:
+        quiet = house.guests(2)
+        with monkeypatch.context() as short:
+            short.setattr(width, "PATIENCE", 0.3)
+            guests = house.guests(10, b"hello\nquit\n")
+            assert house.served(guests) == 0
+        quiet[0].line.close()
+        assert house.served(guests) == 10
 
 
 def test_a_server_that_fails_is_told_of():
