@@ -200,19 +200,23 @@ def _nobody(answer: Callable[..., Any]) -> None:
 
 
 def _some_come(answer: Callable[..., Any]) -> None:
-    deadline = time.monotonic() + 0.5
-    case = "One caller in line, one a little later, then three at once"
-    with Case(answer, case, 2.5, deadline) as tried:
-        tried.dial()
-        tried.start()
-        for count in (1, 3):  # each time when it waits (where that is seen)
+    for seconds in (0.5, 2.0, 8.0):  # (anew with more time, where the machine stood still meanwhile)
+        deadline = time.monotonic() + seconds
+        case = "One caller in line, one a little later, then three at once"
+        with Case(answer, case, 2.5, deadline) as tried:
+            tried.dial()
+            tried.start()
+            for count in (1, 3):  # each time when it waits (where that is seen)
+                _must_take(tried)
+                tried.until_it_waits()
+                tried.dial(count)
+            in_time = tried.dialled[-1] < deadline - 0.4
             _must_take(tried)
-            tried.until_it_waits()
-            tried.dial(count)
-        _must_take(tried)
-        got = tried.ended()
-        _must_be_in_time(tried, deadline)
-        tried.must_have(got, sum(when < deadline - SLACK for when in tried.dialled))
+            got = tried.ended()
+            _must_be_in_time(tried, deadline)
+            tried.must_have(got, sum(when < deadline - SLACK for when in tried.dialled))
+        if in_time:
+            return
 
 
 def _must_take(tried: Case) -> None:
