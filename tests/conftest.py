@@ -13,6 +13,7 @@ from hypothesis import settings
 from jupyter_client.manager import KernelManager
 
 from helpers import Stage, select, socket
+from helpers.gate import gate
 from tools.notebooks import without_ports
 
 settings.register_profile("course", deadline=None)  # how fast an example is, is no test here
@@ -52,6 +53,14 @@ def cell(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]
         return capsys.readouterr().out.rstrip("\n")
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays_on_the_stage() -> Iterator[None]:
+    """Who is left there would be met by whatever test comes next."""
+    yield
+    assert not gate.waiting
+    assert not gate.order
 
 
 @pytest.fixture(autouse=True)

@@ -59,15 +59,19 @@ def pairs(module: Any) -> float:
 
 def in_the_notebook(module: Any) -> float:
     """Called as a plain cell calls."""
-    Stage("server", namespace={})  # the record begins anew: it is as long in each round
-    return pairs(module)
+    stage = Stage("server", namespace={})  # the record begins anew: it is as long in each round
+    took = pairs(module)
+    stage.close()
+    return took
 
 
 def in_a_role(module: Any) -> float:
     """Called as a `%%server` cell calls."""
     found: list[float] = []
     names = {"found": found, "pairs": pairs, "module": module}
-    Stage("server", namespace=names).run("server", "found.append(pairs(module))")
+    stage = Stage("server", namespace=names)
+    stage.run("server", "found.append(pairs(module))")
+    stage.close()
     return found[0]
 
 
