@@ -237,7 +237,7 @@ exercise_7a = Exercise(
     "exercise_7a",
     _judge_within,
     serve_within,
-    "Whatever a caller does, it has its time and no more. The width is still 1: the others wait, but not for ever.",
+    "Whatever a caller does, it has its time and no more. It is still one at a time: the others wait, not for ever.",
     "begin with talk and accept: what is missing is a deadline, time.monotonic() + limit, noted after accept()",
     "before every recv and every send: left = deadline - time.monotonic(); if nothing is left, close; else "
     "connection.settimeout(left)",
