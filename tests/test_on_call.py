@@ -65,6 +65,33 @@ def test_a_server_that_returns_is_told_to_go_on():
         call()
 
 
+def fails_in_a_thread(listener):
+    def serve(connection):
+        with connection:
+            raise LookupError("no such thing")
+
+    while True:
+        threading.Thread(target=serve, args=[accept(listener)], daemon=True).start()
+
+
+def test_what_a_thread_of_a_server_raises_is_told_in_the_message_and_nowhere_else(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with pytest.raises(NotYet, match=r"One caller: a thread of your function raised LookupError: no such thing"):
+        with on_call(fails_in_a_thread, "One caller", why="Greet it.") as server:
+            server.guest()
+    assert told == []
+    assert threading.excepthook == told.append
+
+
+def test_what_it_raises_is_told_by_python_where_no_caller_misses_anything(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with on_call(fails_in_a_thread, "One caller") as server:
+        server.guest(greeted=False).hears_all()
+    assert [args.exc_type for args in told] == [LookupError]
+
+
 def test_a_closed_listener_is_told():
     def closes(listener):
         connection = accept(listener)

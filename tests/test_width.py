@@ -58,6 +58,22 @@ def test_a_server_that_waits_for_a_while_is_not_stuck():
     assert width_of(impatient, most=2) is None
 
 
+def test_a_guest_who_was_held_up_dials_anew(monkeypatch):
+    """Else a server with a time-out would have cut it off before it spoke."""
+    dial, dials = width.socket.create_connection, []
+
+    def late(*args):
+        line = dial(*args)
+        dials.append(line)
+        if len(dials) == 1:
+            threading.Event().wait(10 * width.PROMPT)
+        return line
+
+    monkeypatch.setattr(width.socket, "create_connection", late)
+    assert served_beside(one_at_a_time, silent=0, others=1) == (1, 1)
+    assert len(dials) >= 2 and dials[0].fileno() < 0
+
+
 def test_who_is_not_served_by_an_event_loop(monkeypatch):
     """What it waits for is not seen: there it takes patience to know."""
 

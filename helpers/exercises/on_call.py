@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 from helpers import recorded_socket as socket
+from helpers.cells import learners_only
 from helpers.exercises import trial as trials
 from helpers.exercises.conformance import Call, answers
 from helpers.exercises.exercise import NotYet
-from helpers.exercises.trial import Trial
+from helpers.exercises.trial import Trial, raised
 from helpers.gate import gate, poll
 from helpers.recorded_socket import force_close, recorder
 from helpers.strategies import GREETING
@@ -81,8 +82,11 @@ class OnCall:
         self.trial = Trial(answer, self.listener, *more)
         self._lines = ExitStack()
         self._before = set(threading.enumerate())
+        self._hook = threading.excepthook
+        self.failed: list[threading.ExceptHookArgs] = []  # of its own threads, in the order in which they failed
 
     def __enter__(self) -> Self:
+        threading.excepthook = self._note
         self.trial.__enter__()
         return self
 
@@ -105,9 +109,24 @@ class OnCall:
         gate.until(lambda: not self._threads() - mine, LAST)
         force_close(self.listener)
         self.trial.__exit__(NotYet)
+        threading.excepthook = self._hook
+        if kind is None:  # it is right all the same: told as Python tells it
+            for args in self.failed:
+                self._hook(args)
+
+    def _note(self, args: threading.ExceptHookArgs) -> None:
+        if args.thread in self._before or issubclass(args.exc_type, SystemExit):
+            self._hook(args)
+        else:
+            self.failed.append(args)
 
     def _threads(self) -> set[threading.Thread]:
         return {thread for thread in threading.enumerate() if thread not in self._before}
+
+    def are_at_rest(self) -> bool:
+        """Does each thread of its own wait in a recorded call?  Or one has failed."""
+        waiting = {actor.thread for actor in list(gate.waiting)}
+        return bool(self.failed) or {thread.ident for thread in self._threads() - {self.trial._thread}} <= waiting
 
     def stays(self, guest: Guest) -> None:
         """This caller hangs up at the end, if it has not before."""
@@ -142,8 +161,13 @@ def on_call(
         try:
             yield server
         except (NotYet, TimeoutError) as problem:
-            server.trial.rest(limit=0.1)  # it may be about to end
+            server.trial.rest(limit=0.1)  # it may be about to end, and so may its threads
+            gate.until(server.are_at_rest, 0.5)
             server.must_go_on("A server goes on with the next caller, whatever one does.")
             told = str(problem) or f"for {trials.DEADLINE:g} seconds a caller has heard nothing"
+            for error in (args.exc_value for args in server.failed):
+                if error is not None and not isinstance(error, OSError):  # (the others may come of a caller's ways)
+                    told, why = f"a thread of your function raised {raised(learners_only(error))}", ""
+                    break
             raise NotYet(told if told.startswith(case) else f"{case}: {told}. {why}".rstrip()) from None
         server.must_go_on("A server goes on with the next caller, whatever one does.")

@@ -223,6 +223,21 @@ def no_newline(listener, store):
     threads(listener, serve)
 
 
+def sends_a_number(listener, store):
+    """The error is one of its threads', and no call is seen to fail."""
+    lock = threading.Lock()
+
+    def serve(connection):
+        with connection, contextlib.suppress(OSError):
+            if connection.recv(255):
+                with lock:
+                    number = store.read() + 1
+                    store.write(number)
+                connection.sendall(number)
+
+    threads(listener, serve)
+
+
 def reads_outside(listener, store):
     """The lock comes too late: the number was read before."""
     lock = threading.Lock()
@@ -416,6 +431,22 @@ def refused_ones_take_places(listener, size):
             refuse(connection)
 
 
+def not_ready_for_a_reset(listener, size):
+    free = threading.Semaphore(size)
+
+    def serve(connection):
+        talk(connection)
+        free.release()
+
+    while True:
+        connection = accept(listener)
+        if free.acquire(blocking=False):
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+        else:
+            with connection:
+                connection.sendall(BUSY)
+
+
 def other_words(listener, size):
     lock, on_the_line = threading.Lock(), set()
 
@@ -443,12 +474,13 @@ WRONG = {
         (no_lock, "2 callers speak at once (the store begins with 0): 2 of them got the number 1"),
         (a_lock_of_its_own, "one and the same lock"),
         (reads_outside, "One thread read the store between another one's reading and writing"),
-        (lock_around_the_wait, "no lock while you wait"),
+        (lock_around_the_wait, "no lock while you wait for one"),
         (one_after_the_other, "One says nothing, others speak"),
         (counts_who_says_nothing, "Only who has spoken gets a number"),
         (counts_in_memory, "Write each number to it"),
         (begins_with_one, "should have heard b'8\\n', and heard b'1\\n'"),
         (stays_on_the_line, "should have hung up"),
+        (sends_a_number, "a thread of your function raised TypeError: a bytes-like object is required"),
         (no_newline, "should have heard b'8\\n', and heard b'8', and then the end"),
     ],
     "8b": [
@@ -461,6 +493,7 @@ WRONG = {
         (hangs_up_without_a_word, "and heard b''"),
         (stays_after_refusing, "is still on the line"),
         (refused_ones_take_places, "One is on the line, and says quit; then another one dials (size=1)"),
+        (not_ready_for_a_reset, "your function raised ConnectionResetError"),
         (other_words, "and heard b'busy\\n'"),
     ],
 }
