@@ -23,8 +23,8 @@ from helpers.racing.race_result import RaceResult
 
 C_SERVER = Path(__file__).resolve().parent.parent.parent / "notebooks" / "c" / "epoll_loop.c"
 WARM, NEW = 0.05, 0.1  #: seconds: so long is the warm-up, and longer while within NEW somebody new is answered
-FIRST = 2.0  #: seconds after which a server that has answered nobody will not do so
-PATIENCE = 15.0  #: seconds beyond its time that a measurement may take
+FIRST = 5.0  #: seconds after which a server that has answered nobody will not do so
+PATIENCE = 60.0  #: seconds beyond its time that a measurement may take
 QUICK = {"callers": 10, "seconds": 0.01, "rounds": 1}  #: at most, with COURSE_QUICK=1
 STAND = 300  #: so many callers stand on the line when the memory for each is measured
 
