@@ -31,14 +31,14 @@ hold_module = import_module("helpers.racing.hold")  # in the package, its name i
 def short(monkeypatch):
     """Holds are short, and no process of theirs is left."""
     monkeypatch.setenv("COURSE_QUICK", "1")
+    monkeypatch.setattr(hold_module, "PATIENCE", 180)  # a third of it, as they are short
     monkeypatch.setattr(hold_module, "TO_ANSWER", 60)
     yield
     assert not psutil.Process().children(recursive=True)
 
 
 @pytest.mark.parametrize("subject", [subjects.a_thread_each, subjects.in_a_loop])
-def test_all_are_held_and_answered(subject, monkeypatch):
-    monkeypatch.setattr(hold_module, "PATIENCE", 60)
+def test_all_are_held_and_answered(subject):
     found = hold(subject, callers=150)
     assert (found.strategy, found.wanted, found.held, found.answered) == (subject.__name__, 150, 150, 150)
     assert found.limit == found.why == "" and found.seconds > 0 and found.speaking > 0
@@ -64,7 +64,8 @@ def test_quick_holds_fewer():
     ],
 )
 def test_a_strategy_that_stops_it(subject, held, answered, words, monkeypatch):
-    if not answered:  # it will not, however long one waits
+    monkeypatch.setattr(hold_module, "PATIENCE", 6 if held else 0.6)  # how long one waits for who will not come
+    if not answered:
         monkeypatch.setattr(hold_module, "TO_ANSWER", 0.2)
     found = hold(subject, callers=30)
     assert (found.held, found.answered, found.limit) == (held, answered, "the strategy")
@@ -109,6 +110,7 @@ def test_no_more_descriptors():
     pytest.importorskip("resource")
     code = (
         f"import resource, sys; sys.path.insert(0, {str(TESTS)!r}); import subjects; from helpers import hold\n"
+        "sys.modules['helpers.racing.hold'].PATIENCE = 180\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 120))\n"
         "found = hold(subjects.a_thread_each, callers=200); print(found.held, found.limit); print(found.why)"
     )
