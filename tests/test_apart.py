@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from threading import Thread
 
 import psutil
 import pytest
@@ -12,7 +13,7 @@ import subjects
 from timing import SOON, took
 
 from helpers.racing import apart
-from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.apart import Apart, Gone, Silent, none_left
 from helpers.racing.contestants import Server, contestant
 
 START = {"do": "start", "cpus": []}
@@ -88,6 +89,31 @@ def test_a_server_ends_with_its_children(subject):
         while subject is subjects.with_a_child and len(family) < 2:
             family += [child.pid for child in psutil.Process(server.pid).children(recursive=True)]
     assert gone(family)
+
+
+class Interrupted(Thread):
+    """The notebook's ■, just when the thread is to start."""
+
+    def start(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("half_made", [False, True])
+def test_nothing_stays_when_it_is_interrupted_as_it_begins(half_made, monkeypatch):
+    began = []
+
+    def begin():
+        with none_left():
+            began.append(Apart("load").pid)  # no `with` has it yet
+            if half_made:
+                monkeypatch.setattr(apart.threading, "Thread", Interrupted)
+                Apart("load")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert psutil.Process().children(recursive=True) == []
+    assert gone(began) and not apart._begun
 
 
 KILLED = """

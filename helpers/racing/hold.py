@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from helpers.racing.apart import Apart
+from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Server, Strategy, contestants
 from helpers.racing.progress import progress
 from helpers.racing.race import layout, quick
@@ -78,7 +78,8 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     life = 5 * LONGEST
-    with Apart("load", life) as load, Server(one, cpus[0], life) as server, progress("holding", callers) as show:
+    with none_left(), progress("holding", callers) as show:
+        load, server = Apart("load", life), Server(one, cpus[0], life)
         files = load.ask({"do": "start", "cpus": cpus[1]}, LONGEST)["descriptors"]
         if not server.ready():
             return HoldResult(one.name, callers, 0, 0, 0.0, 0.0, None, "the strategy", server.problem())

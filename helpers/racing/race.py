@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from helpers.racing.apart import Apart
+from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Contestant, Server, Strategy, contestants
 from helpers.racing.progress import progress
 from helpers.racing.race_result import RaceResult
@@ -90,10 +90,10 @@ class _Race:
         running = [one for one in self.found if not one.why_not]
         steps, done = len(running) * (1 + self.rounds * len(self.counts)), count(1)
         life = 120 + 3 * steps * (1 + self.how["how_long"]["seconds"])  # more than it can take
-        with ExitStack() as stack:
-            load = stack.enter_context(Apart("load", life))
+        with none_left(), ExitStack() as stack:
+            load = Apart("load", life)
             load.ask({"do": "start", "cpus": self.cpus[1]}, PATIENCE)
-            servers = [stack.enter_context(Server(one, self.cpus[0], life)) for one in running]
+            servers = [Server(one, self.cpus[0], life) for one in running]
             show = stack.enter_context(progress("racing", steps))
             for server in servers:
                 if server.ready():
