@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from threading import Thread
@@ -114,6 +115,27 @@ def test_nothing_stays_when_it_is_interrupted_as_it_begins(half_made, monkeypatc
         begin()
     assert psutil.Process().children(recursive=True) == []
     assert gone(began) and not apart._begun
+
+
+def test_an_interrupt_waits_for_what_is_begun(monkeypatch):
+    """One that cuts Popen short would leave a process of which nobody knows."""
+    popen, done = subprocess.Popen, []
+
+    def begin(*args, **how):
+        signal.raise_signal(signal.SIGINT)
+        done.append(popen(*args, **how))
+        return done[0]
+
+    monkeypatch.setattr(apart.subprocess, "Popen", begin)
+
+    def whole():
+        with none_left():
+            Apart("load")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        whole()
+    assert len(done) == 1 and done[0].returncode is not None and signal.getsignal(signal.SIGINT) is before
 
 
 KILLED = """

@@ -47,10 +47,11 @@ class Apart:
         self.name, self._told = name, queue.SimpleQueue[Job | None]()
         self.starter = threading.get_ident()
         _begun.append(self)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", __file__, name, str(life)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **own,
-        )  # fmt: skip
+        with _in_one_piece():
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", __file__, name, str(life)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **own,
+            )  # fmt: skip
         self._listens = threading.Thread(target=_listen, args=(self._process.stdout, self._told), daemon=True)
         self._listens.start()
 
@@ -129,6 +130,23 @@ _begun: list[Apart] = []
 
 
 @contextmanager
+def _in_one_piece() -> Iterator[None]:
+    """An interrupt waits until this is done: a Popen that is cut short is a process that nobody can wait for."""
+    told = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(told):  # none comes to another thread
+        yield
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, told)
+    if came:
+        told(*came[0])
+
+
+@contextmanager
 def none_left() -> Iterator[None]:
     """Of the processes that are begun within, none is left after it, at whichever line an interrupt may come."""
     before = list(_begun)
@@ -136,7 +154,7 @@ def none_left() -> Iterator[None]:
         yield
     finally:
         new = [one for one in _begun if one not in before and one.starter == threading.get_ident()]
-        ours = [one for one in new if "_process" in vars(one)]  # another's Popen is gone: its input ends, and so it does
+        ours = [one for one in new if "_process" in vars(one)]  # (of another there was no process)
         for one in ours:
             one.strike()  # all at once: ten thousand sockets take a moment to close
         for one in ours:
