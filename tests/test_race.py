@@ -122,6 +122,19 @@ def test_costs_are_those_with_the_most_callers():
     assert "Nothing" not in costs.svg() and ">200 µs<" in costs.svg()
 
 
+def test_the_cpu_of_processes_that_come_and_go_is_not_told(monkeypatch):
+    """It is forgotten with them: what is left would look like a very good server's."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    used = count(1)
+    monkeypatch.setattr(race_module.Server, "cpu", lambda self: 10.0 * next(used))
+    monkeypatch.setattr(race_module, "IN_LINE", 60)
+    forks = TESTS.parent / "notebooks" / "scripts" / "process_per_caller.py"
+    found = race([forks, subjects.with_a_child], callers=2, rounds=1, aim=None)
+    assert not found.problems
+    assert [row["cpu"] is None for row in found.rows] == [True, False]
+
+
 def test_pictures(result):
     rates, waits, memories = result.rates(), result.waits(), result.memories()
     for picture in (rates, waits):

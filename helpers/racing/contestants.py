@@ -158,6 +158,10 @@ class Server(Apart):
         except psutil.Error:
             return None
 
+    def processes(self) -> int:
+        """How many processes it consists of now."""
+        return len(self._all())
+
     def cpu(self) -> float:
         """Seconds of CPU that it and its children have used."""
         try:

@@ -24,8 +24,9 @@ class RaceResult:
     rows: a dict for each strategy and number of callers: medians over the rounds.  rate: answers a second, with
         rate_low and rate_high; p50 and p99: waiting times in seconds, every caller counting the same, and p50_open or
         p99_open: it is longer, for that caller was still waiting; served: how many different callers were answered;
-        cpu: the server's seconds of CPU for an answer, or None where too few to be counted; busy: the load generator's
-        share of its CPU; memory: bytes of the server for one more caller, or None.
+        cpu: the server's seconds of CPU for an answer, or None where too few to be counted, or spent in processes
+        that came and went; busy: the load generator's share of its CPU; memory: bytes of the server for one more
+        caller, or None.
     raw: the same for each round.
     problems: {strategy: what was wrong with it}; it takes no further part then.
     """
