@@ -8,8 +8,7 @@ from helpers.machine import check_machine, optional_programs
 from helpers.notebook import NoStage, ask_for_a_stage
 from helpers.predict import predict
 from helpers.programs import Program, compile_c
-from helpers.racing.hold import hold
-from helpers.racing.race import race
+from helpers.race import hold, race
 from helpers.serving import serving
 from helpers.stage import Stage, StillWaiting
 

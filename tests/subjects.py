@@ -206,13 +206,12 @@ def stays_after_quit(listener):
 
 
 def has_room_for(listener, room):
-    """It refuses, politely, who is one too many."""
+    """It refuses, politely, who is one too many.  Who sees that a call has ended finds the room free."""
     free = threading.Semaphore(room)
 
     def one(connection):
-        try:
-            quietly(connection)
-        finally:
+        with connection:
+            quietly(connection.dup())
             free.release()
 
     while True:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from threading import Thread
 
 import psutil
 import pytest
@@ -12,7 +14,7 @@ import subjects
 from timing import SOON, took
 
 from helpers.racing import apart
-from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.apart import Apart, Gone, Silent, none_left
 from helpers.racing.contestants import Server, contestant
 
 START = {"do": "start", "cpus": []}
@@ -88,6 +90,52 @@ def test_a_server_ends_with_its_children(subject):
         while subject is subjects.with_a_child and len(family) < 2:
             family += [child.pid for child in psutil.Process(server.pid).children(recursive=True)]
     assert gone(family)
+
+
+class Interrupted(Thread):
+    """The notebook's ■, just when the thread is to start."""
+
+    def start(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("half_made", [False, True])
+def test_nothing_stays_when_it_is_interrupted_as_it_begins(half_made, monkeypatch):
+    began = []
+
+    def begin():
+        with none_left():
+            began.append(Apart("load").pid)  # no `with` has it yet
+            if half_made:
+                monkeypatch.setattr(apart.threading, "Thread", Interrupted)
+                Apart("load")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert psutil.Process().children(recursive=True) == []
+    assert gone(began) and not apart._begun
+
+
+def test_an_interrupt_waits_for_what_is_begun(monkeypatch):
+    """One that cuts Popen short would leave a process of which nobody knows."""
+    popen, done = subprocess.Popen, []
+
+    def begin(*args, **how):
+        signal.raise_signal(signal.SIGINT)
+        done.append(popen(*args, **how))
+        return done[0]
+
+    monkeypatch.setattr(apart.subprocess, "Popen", begin)
+
+    def whole():
+        with none_left():
+            Apart("load")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        whole()
+    assert len(done) == 1 and done[0].returncode is not None and signal.getsignal(signal.SIGINT) is before
 
 
 KILLED = """

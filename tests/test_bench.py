@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from helpers import hold, race
@@ -35,6 +37,7 @@ def test_ratios(raw, what, found):
 def test_the_standard_librarys_server_does_the_same(monkeypatch):
     pytest.importorskip("helpers.strategies")
     monkeypatch.setenv("COURSE_QUICK", "1")
+    monkeypatch.setattr(sys.modules["helpers.racing.hold"], "PATIENCE", 180)
     result = race(threading_tcp_server, callers=3, lines=2, rounds=1, aim=None)
     assert not result.problems and result.names == ["threading_tcp_server"]
     assert hold(threading_tcp_server, callers=20).answered == 20

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import re
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -20,6 +21,7 @@ from helpers.racing.apart import Apart
 from helpers.racing.contestants import Server
 from helpers.racing.exchange import Exchange, Limit
 from helpers.racing.hold import HOW_TO_RAISE, HoldResult, hold
+from helpers.racing.load import Hold
 
 TESTS = Path(__file__).parent
 hold_module = import_module("helpers.racing.hold")  # in the package, its name is the function's
@@ -29,6 +31,8 @@ hold_module = import_module("helpers.racing.hold")  # in the package, its name i
 def short(monkeypatch):
     """Holds are short, and no process of theirs is left."""
     monkeypatch.setenv("COURSE_QUICK", "1")
+    monkeypatch.setattr(hold_module, "PATIENCE", 180)  # a third of it, as they are short
+    monkeypatch.setattr(hold_module, "TO_ANSWER", 60)
     yield
     assert not psutil.Process().children(recursive=True)
 
@@ -59,7 +63,10 @@ def test_quick_holds_fewer():
         (subjects.vanishes, 0, 0, "ended: its process is gone"),
     ],
 )
-def test_a_strategy_that_stops_it(subject, held, answered, words):
+def test_a_strategy_that_stops_it(subject, held, answered, words, monkeypatch):
+    monkeypatch.setattr(hold_module, "PATIENCE", 6 if held else 0.6)  # how long one waits for who will not come
+    if not answered:
+        monkeypatch.setattr(hold_module, "TO_ANSWER", 0.2)
     found = hold(subject, callers=30)
     assert (found.held, found.answered, found.limit) == (held, answered, "the strategy")
     assert found.why.startswith(words) and f"stopped by the strategy: {found.why}" in " ".join(repr(found).split())
@@ -81,6 +88,21 @@ def test_a_script():
     assert (found.strategy, found.held, found.answered) == ("subjects", 20, 20)
 
 
+def test_who_is_dropped_leaves_nothing():
+    """No calls that have ended stand in the kernel's table for a minute, for all who read it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        callers = Hold(*listener.getsockname(), 2)
+        for caller in callers.callers:
+            callers.dial(caller)
+        ends = [listener.accept()[0] for _ in callers.callers]
+        callers.drop()
+        callers.leave()
+        for end in ends:
+            end.settimeout(30)
+            with end, pytest.raises(ConnectionResetError):
+                end.recv(1)
+
+
 # ---------------------------------------------------------------------- limits of the machine
 
 
@@ -88,6 +110,7 @@ def test_no_more_descriptors():
     pytest.importorskip("resource")
     code = (
         f"import resource, sys; sys.path.insert(0, {str(TESTS)!r}); import subjects; from helpers import hold\n"
+        "sys.modules['helpers.racing.hold'].PATIENCE = 180\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 120))\n"
         "found = hold(subjects.a_thread_each, callers=200); print(found.held, found.limit); print(found.why)"
     )
@@ -167,8 +190,6 @@ def test_the_next_address_has_ports(dialling, monkeypatch):
 def test_callers_dial_from_another_address(dialling):
     if sys.platform != "linux":
         pytest.skip("only Linux has these addresses without being asked for them")
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dialling.address, dialling.source = listener.getsockname(), 5
         dialling.dial(dialling.callers[0])

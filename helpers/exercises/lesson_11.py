@@ -176,7 +176,8 @@ def _on_the_line(answer: Callable[..., Any]) -> Iterator[serving]:
     try:
         yield server
     except NotYet as problem:
-        raise NotYet(_ended(server) + str(problem)) from None
+        seen = str(problem)
+        raise NotYet(_ended(server) + seen[:1].upper() + seen[1:]) from None
     finally:
         server.stop()
 

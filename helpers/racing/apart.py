@@ -1,6 +1,6 @@
 """A process of its own, for what a race needs beside the notebook: its servers, and the load on them.
 
-Both ends are told here.  In the notebook, `Apart("load")` starts `helpers/load.py` in a new Python, gives it jobs and
+Both ends are told here.  In the notebook, `Apart("load")` starts `load.py` in a new Python, gives it jobs and
 takes its answers, a line of JSON each.  There, `main` calls `work(next_job, tell)` of that module.  The process ends as
 soon as its input ends: so it outlives the notebook's kernel in no case, not even where that is killed outright.  And it
 ends after `life` seconds, whatever happens.
@@ -19,7 +19,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import IO, Any, Self
@@ -37,17 +38,20 @@ class Silent(Gone):
 
 
 class Apart:
-    """`work` of the module `helpers.<name>` in a process of its own; it ends with the `with` block."""
+    """`work` of the module `helpers.racing.<name>` in a process of its own; it ends with the `with` block."""
 
     def __init__(self, name: str, life: float = 300.0) -> None:
         own: dict[str, Any] = {"start_new_session": True}  # an interrupt of the notebook is not for it
         if os.name == "nt":
             own = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         self.name, self._told = name, queue.SimpleQueue[Job | None]()
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", __file__, name, str(life)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **own,
-        )  # fmt: skip
+        self.starter = threading.get_ident()
+        _begun.append(self)
+        with _in_one_piece():
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", __file__, name, str(life)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **own,
+            )  # fmt: skip
         self._listens = threading.Thread(target=_listen, args=(self._process.stdout, self._told), daemon=True)
         self._listens.start()
 
@@ -94,14 +98,21 @@ class Apart:
         self.give(job)
         return self.hear(seconds)
 
-    def end(self) -> None:
-        """End the process, and what it has started."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def strike(self) -> None:
+        """End the process, and what it has started, where the system can do that at once; wait for nothing."""
         try:
-            if hasattr(os, "killpg"):  # not waited for yet, it still has its number, and its group
+            # not waited for yet, it still has its number, and its group
+            if hasattr(os, "killpg") and self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # nobody is left in it (macOS says the second)
             pass
+
+    def end(self) -> None:
+        """End the process, and what it has started, and wait until it is gone."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        if self in _begun:
+            _begun.remove(self)
+        self.strike()
         try:
             self._process.stdin.close()  # where there are no groups, it ends by itself, and its children before
             self._process.wait(5.0)
@@ -110,8 +121,47 @@ class Apart:
         finally:
             self._process.kill()
             self._process.wait(5.0)
-            self._listens.join(5.0)
+            if "_listens" in vars(self) and self._listens.ident is not None:
+                self._listens.join(5.0)
             self._process.stdout.close()
+
+
+_begun: list[Apart] = []
+
+
+@contextmanager
+def _in_one_piece() -> Iterator[None]:
+    """An interrupt waits until this is done: a Popen that is cut short is a process that nobody can wait for."""
+    told = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(told):  # none comes to another thread
+        yield
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, told)
+    if came:
+        told(*came[0])
+
+
+@contextmanager
+def none_left() -> Iterator[None]:
+    """Of the processes that are begun within, none is left after it, at whichever line an interrupt may come."""
+    before = list(_begun)
+    try:
+        yield
+    finally:
+        new = [one for one in _begun if one not in before and one.starter == threading.get_ident()]
+        ours = [one for one in new if "_process" in vars(one)]  # (of another there was no process)
+        for one in ours:
+            one.strike()  # all at once: ten thousand sockets take a moment to close
+        for one in ours:
+            one.end()
+        for one in new:
+            if one in _begun:
+                _begun.remove(one)
 
 
 def _listen(said: IO[bytes], told: queue.SimpleQueue[Job | None]) -> None:

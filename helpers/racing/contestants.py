@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from helpers.racing.apart import Apart, Gone, Silent
 from helpers.racing.packing import PackError, pack
 
 Strategy = Callable[[Any], Any] | str | Path
-START = 20.0  #: seconds that a server may take until it listens
+START = 30.0  #: seconds that a server may take until it listens
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,12 @@ def _program(path: Path, name: str) -> Contestant:
         raise ValueError(f"there is no file {path.name}")
     if path.suffix != ".c":
         return Contestant(name, {"command": [sys.executable, str(path.resolve())]})
-    program = _compiled(path.resolve())
-    why_not = "" if program else "there is no C compiler here"
+    why_not = ""
+    try:
+        program = _compiled(path.resolve())
+        why_not = "" if program else "there is no C compiler here"
+    except (OSError, subprocess.SubprocessError):  # epoll(7), say, is Linux's alone; or the folder is not ours to write
+        program, why_not = None, "it can't be compiled here"
     return Contestant(name, {"command": [str(program)]}, why_not)
 
 
@@ -152,6 +157,10 @@ class Server(Apart):
             return sum(process.memory_full_info().uss for process in self._all()) or None
         except psutil.Error:
             return None
+
+    def processes(self) -> int:
+        """How many processes it consists of now."""
+        return len(self._all())
 
     def cpu(self) -> float:
         """Seconds of CPU that it and its children have used."""

@@ -158,7 +158,7 @@ class Exchange:
             caller.sock.close()
             caller.sock = None
 
-    def leave(self, patience: float = 0.3) -> None:
+    def leave(self, patience: float = 2.0) -> None:
         """End all calls, in an orderly way: those who were greeted read to the end of the server's stream."""
         try:
             until, ending = clock() + patience, 0

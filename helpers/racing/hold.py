@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from helpers.racing.apart import Apart
+from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Server, Strategy, contestants
 from helpers.racing.progress import progress
 from helpers.racing.race import layout, quick
 from helpers.racing.race_result import size_of
 
-PATIENCE = 3.0  #: seconds in which nobody is greeted, or answered: then no more is to come
+PATIENCE = 3.0  #: seconds in which nobody is greeted: then no more is to come
+TO_ANSWER = 10.0  #: seconds in which nobody is answered, of those who were greeted
 LONGEST = 120.0  #: seconds that each part may take
 HOW_TO_RAISE = {
     "descriptors": "run `ulimit -n {more}` in the terminal that starts the course; where that is refused, root raises "
@@ -77,8 +78,9 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     life = 5 * LONGEST
-    with Apart("load", life) as load, Server(one, cpus[0], life) as server, progress("holding", callers) as show:
-        files = load.ask({"do": "start", "cpus": cpus[1]}, PATIENCE * 5)["descriptors"]
+    with none_left(), progress("holding", callers) as show:
+        load, server = Apart("load", life), Server(one, cpus[0], life)
+        files = load.ask({"do": "start", "cpus": cpus[1]}, LONGEST)["descriptors"]
         if not server.ready():
             return HoldResult(one.name, callers, 0, 0, 0.0, 0.0, None, "the strategy", server.problem())
         part = _Part(load, show)
@@ -88,7 +90,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
         dialled = part.ask({"do": "hold", **server.address, "callers": callers, "patience": patience})
         after = server.memory()
         in_use = server.in_use()
-        spoke = part.ask({"do": "speak", "patience": patience})
+        spoke = part.ask({"do": "speak", "patience": TO_ANSWER})
         show(callers)
         held, answered = dialled["held"], spoke["answered"]
         memory = None if before is None or after is None or held < 2 else max(0, after - before) / held
@@ -96,6 +98,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
         if held < callers or answered < held:
             wrong = dialled["problem"] or spoke["problem"]
             limit, why = _stopped_by(dialled["limit"], wrong, server, in_use, files, callers)
+        load.ask({"do": "drop"}, LONGEST)
         return HoldResult(one.name, callers, held, answered, dialled["seconds"], spoke["seconds"], memory, limit, why)
 
 

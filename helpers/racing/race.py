@@ -16,16 +16,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from helpers.racing.apart import Apart
+from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Contestant, Server, Strategy, contestants
 from helpers.racing.progress import progress
 from helpers.racing.race_result import RaceResult
 
 C_SERVER = Path(__file__).resolve().parent.parent.parent / "notebooks" / "c" / "epoll_loop.c"
 WARM, NEW = 0.05, 0.1  #: seconds: so long is the warm-up, and longer while within NEW somebody new is answered
-FIRST = 2.0  #: seconds after which a server that has answered nobody will not do so
-PATIENCE = 15.0  #: seconds beyond its time that a measurement may take
+FIRST = 5.0  #: seconds after which a server that has answered nobody will not do so
+PATIENCE = 60.0  #: seconds beyond its time that a measurement may take
 QUICK = {"callers": 10, "seconds": 0.01, "rounds": 1}  #: at most, with COURSE_QUICK=1
+IN_LINE = 0.3  #: seconds in which nobody is greeted: then no more will be on the line with them
 STAND = 300  #: so many callers stand on the line when the memory for each is measured
 
 
@@ -83,6 +84,7 @@ class _Race:
         self.cpus, self.layout = layout()
         self.problems = {one.name: one.why_not for one in found if one.why_not}
         self.memory: dict[str, float | None] = {}
+        self.uncounted: set[str] = set()  # a process for each caller: its CPU is forgotten with it
         self.raw: list[dict[str, Any]] = []
 
     def run(self) -> RaceResult:
@@ -90,10 +92,10 @@ class _Race:
         running = [one for one in self.found if not one.why_not]
         steps, done = len(running) * (1 + self.rounds * len(self.counts)), count(1)
         life = 120 + 3 * steps * (1 + self.how["how_long"]["seconds"])  # more than it can take
-        with ExitStack() as stack:
-            load = stack.enter_context(Apart("load", life))
+        with none_left(), ExitStack() as stack:
+            load = Apart("load", life)
             load.ask({"do": "start", "cpus": self.cpus[1]}, PATIENCE)
-            servers = [stack.enter_context(Server(one, self.cpus[0], life)) for one in running]
+            servers = [Server(one, self.cpus[0], life) for one in running]
             show = stack.enter_context(progress("racing", steps))
             for server in servers:
                 if server.ready():
@@ -114,12 +116,14 @@ class _Race:
 
     def weigh(self, server: Server, load: Apart) -> None:
         """Its memory for a caller: with many on the line, against with none, while the server is still fresh."""
-        hold = {"do": "hold", **server.address, "patience": 0.1 if quick() else 0.3}
+        hold = {"do": "hold", **server.address, "patience": IN_LINE / 3 if quick() else IN_LINE}
         _answer(load, hold | {"callers": 1}, PATIENCE)  # what it needs for its first caller it needs once
         load.ask({"do": "leave"}, PATIENCE)
-        before = server.memory()
+        before, processes = server.memory(), server.processes()
         held = _answer(load, hold | {"callers": 20 if quick() else STAND}, PATIENCE)
         after = server.memory()
+        if server.processes() > processes:
+            self.uncounted.add(server.name)
         load.ask({"do": "leave"}, PATIENCE)
         known = before is not None and after is not None and held["held"] > 1
         self.memory[server.name] = max(0, (after or 0) - (before or 0)) / held["held"] if known else None
@@ -131,7 +135,7 @@ class _Race:
         told = load.ask(talk, PATIENCE + self.how["how_long"]["seconds"])
         if told.pop("limit"):
             raise OSError(f"the load generator can't open {callers:,} sockets: run `ulimit -n 4096` and start again")
-        cpu = server.cpu() - cpu
+        cpu = 0.0 if server.name in self.uncounted else server.cpu() - cpu
         wrong = told.pop("problem")
         if not wrong and not told["answers"]:
             wrong = f"answered none of {callers} callers" + ("" if told["greeted"] else ", and greeted none")

@@ -24,8 +24,9 @@ class RaceResult:
     rows: a dict for each strategy and number of callers: medians over the rounds.  rate: answers a second, with
         rate_low and rate_high; p50 and p99: waiting times in seconds, every caller counting the same, and p50_open or
         p99_open: it is longer, for that caller was still waiting; served: how many different callers were answered;
-        cpu: the server's seconds of CPU for an answer, or None where too few to be counted; busy: the load generator's
-        share of its CPU; memory: bytes of the server for one more caller, or None.
+        cpu: the server's seconds of CPU for an answer, or None where too few to be counted, or spent in processes
+        that came and went; busy: the load generator's share of its CPU; memory: bytes of the server for one more
+        caller, or None.
     raw: the same for each round.
     problems: {strategy: what was wrong with it}; it takes no further part then.
     """
@@ -51,7 +52,8 @@ class RaceResult:
         """What else there is to say: what was wrong, where it ran, and whether the load was what limited it."""
         found = [f"{name}: {problem}" for name, problem in self.problems.items()]
         rounds = max((row["rounds"] for row in self.rows), default=0)
-        found.append(f"Medians of {rounds} rounds of {self.seconds:g} s; {self._layout}.")
+        medians = f"Medians of {rounds} rounds" if rounds > 1 else "One round"
+        found.append(f"{medians} of {self.seconds:g} s; {self._layout}.")
         busiest = sorted((row for row in self.rows if row["busy"] >= FULL), key=lambda row: row["busy"])
         busy = {row["strategy"]: row["busy"] for row in busiest}
         if busy:
@@ -79,7 +81,8 @@ class RaceResult:
 
     def _below(self) -> list[str]:
         most = max((row["callers"] for row in self.rows), default=0)
-        return [*self.notes, *[f"With {most:,} callers at once:"] * bool(self.verdicts), *self.verdicts]
+        title = f"With {most:,} caller{'s' * (most > 1)} at once:"
+        return [*self.notes, *[title] * bool(self.verdicts), *self.verdicts]
 
     def _cells(self, row: Row) -> dict[str, str]:
         memory = row["memory"]
