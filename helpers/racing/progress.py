@@ -23,10 +23,12 @@ def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
             yield lambda done: None
             return
         bar = IntProgress(max=steps, description=what)
-        shell.display_pub.publish(bar._repr_mimebundle_() | {"text/plain": ""})
+        place = {"display_id": bar.model_id}
+        shell.display_pub.publish(bar._repr_mimebundle_() | {"text/plain": ""}, transient=place)
         try:
             yield lambda done: setattr(bar, "value", done)
-        finally:
+        finally:  # (a page that is saved and opened again would miss the bar)
+            shell.display_pub.publish({"text/plain": ""}, transient=place, update=True)
             bar.close()
     elif sys.stderr is not None and sys.stderr.isatty():
         try:
