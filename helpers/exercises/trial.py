@@ -125,11 +125,7 @@ class Trial:
 
     def raised(self) -> str:
         """The error, for a person: its class, its words, and the line of the answer that it came from."""
-        if self.error is None:
-            return ""
-        lines = [f for f in traceback.extract_tb(self.error.__traceback__) if is_learners(f.filename)]
-        where = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
-        return f"{type(self.error).__name__}: {self.error}{where}"
+        return "" if self.error is None else told(self.error)
 
     def unclosed(self) -> list[str]:
         """The sockets that the function made, or accepted, and never closed by a call of its own."""
@@ -145,6 +141,13 @@ class Trial:
             half = SHOWN_CALLS // 2
             told = [*told[:half], f"… {len(told) - 2 * half} more …", *told[-half:]]
         return "\n".join(told)
+
+
+def told(error: BaseException) -> str:
+    """An error, for a person: its class, its words, and the line of the answer that it came from."""
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if is_learners(f.filename)]
+    where = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _told(call: Call) -> str:
