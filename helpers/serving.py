@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from helpers import recorded_socket
@@ -188,7 +188,7 @@ class serving:
 
     def _is_watched_by(self, actor: Actor) -> bool:
         """Does it wait in a selector for one of this server's connections?  So do threads with event loops."""
-        here = look_into(actor.thread, lambda frame: frame.f_locals.get("self") if _selects(frame) else None)[:1]
+        here = look_into(actor.thread, lambda frame: frame.f_locals.get("self"))[:1] if actor.selects() else []
         watched = {fd for one in here if isinstance(one, selectors.BaseSelector) for fd in list(one.get_map() or ())}
         return not watched.isdisjoint(sock.fileno() for sock in self.sockets())
 
@@ -233,7 +233,3 @@ def _where(error: BaseException) -> str:
             line = f" (line {tb.tb_lineno} of its cell)"
         tb = tb.tb_next
     return line
-
-
-def _selects(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__") == "selectors"
