@@ -204,7 +204,7 @@ class Room:
     def _has_ended(self) -> bool:
         """Has the room ended?  Its loop is asked after some rounds more: an end that has begun takes that many."""
         if self._loop is None:
-            return self.trial._ended.wait(0.05)
+            return self.trial._ended.wait(0.5)
         for _ in range(10):
             turn = threading.Event()
             try:
