@@ -77,6 +77,8 @@ class serving:
         self.stop()
         if self.error is not None and error is None:
             raise self.error
+        if self.error is not None and error is not None:  # which may be all that was seen of it
+            error.add_note(f"The server failed with {type(self.error).__name__}: {self.error}")
 
     def _run(self) -> None:
         problem = gate.perform(self.actor, self._work)

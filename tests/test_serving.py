@@ -176,11 +176,12 @@ def test_an_error_in_a_coroutine():
 
 def test_an_error_of_the_block_comes_first():
     def serve(listener):
-        raise LookupError
+        raise LookupError("no such thing")
 
-    with pytest.raises(ZeroDivisionError), serving(serve) as server:
+    with pytest.raises(ZeroDivisionError) as caught, serving(serve) as server:
         server._thread.join(10)
         1 / 0  # noqa: B018
+    assert caught.value.__notes__ == ["The server failed with LookupError: no such thing"]
 
 
 def test_a_second_with():
