@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.waits import GRACE, Wait, Wake, Watched, look_into, poll, raise_in, take_back
+from helpers.waits import GRACE, POOL, Wait, Wake, Watched, is_in, poll, raise_in, take_back
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
 __all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
@@ -72,14 +72,13 @@ class Actor:
         """Does it wait for others, so that nothing will happen by itself?  Asked under the gate's lock."""
         wait = self.wait
         if self.state != WAITING or wait is None:
-            return self.state == IDLE or self.astray or self.lost or not self.alive() or self.selects()
+            return self.state == IDLE or self.astray or self.lost or not self.alive() or self.selects(POOL)
         patient = wait.timeout is None or wait.timeout > SHORT or self.timeouts >= 2
         return not self.ended and patient and not wait.ready() and not wait.expects()
 
-    def selects(self) -> bool:
-        """Is it an event loop that waits for its sockets?  (In a role that is something that the gate can't see.)"""
-        where = [] if self.takes_turns else look_into(self.thread, lambda frame: frame.f_globals.get("__name__"))
-        return where[:1] == ["selectors"]
+    def selects(self, *where: str) -> bool:
+        """Is it an event loop that waits for its sockets, or else in one of these modules?  (A role never is.)"""
+        return not self.takes_turns and is_in(self.thread, "selectors", *where)
 
 
 class Gate:
@@ -94,8 +93,7 @@ class Gate:
         self.holder: Actor | None = None
         self.waiting: set[Actor] = set()
         self.watchers: list[Wake] = []  # who wants to know when something changed
-        self.at_new_stage: list[Callable[[], None]] = []
-        self.at_end: list[Callable[[], None]] = []
+        self.at_new_stage, self.at_end = list[Callable[[], None]](), list[Callable[[], None]]()
         self._here = threading.local()
 
     # ------------------------------------------------------------------ who calls
@@ -390,11 +388,13 @@ class Gate:
         """The stage ends: so does what was told to `at_end`, and every thread that makes calls."""
         while self.at_end:
             self.at_end.pop()()
+        idle = [actor for actor in self.others if is_in(actor.thread, POOL)]  # its thread is the pool's
+        busy = [actor for actor in self.others if actor not in idle]
         for gently in (True, False):
-            self.end(*self.others, gently=gently)
-            self.until_gone(*self.others, limit=GRACE / 2)
+            self.end(*busy, gently=gently)
+            self.until_gone(*busy, limit=GRACE / 2)
         with self.lock:
-            self.order, self.others, self.speakers, self.in_turns, self.holder = [], [], [], [], None
+            self.order, self.others, self.speakers, self.in_turns, self.holder = [], idle, [], [], None
 
 
 gate = Gate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import selectors
 import socket as standard
 import threading
 import time
@@ -21,7 +22,7 @@ from helpers.cells import Log, is_learners, learners_only, sockets_of
 from helpers.gate import READY, Actor, Ended, gate
 from helpers.recorded_socket import recorder
 from helpers.roles import SAID
-from helpers.waits import GRACE, cut, poll
+from helpers.waits import GRACE, cut, look_into, poll
 
 if TYPE_CHECKING:
     from helpers.switchboard import Switchboard
@@ -49,7 +50,7 @@ class serving:
         self.error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._last_call: standard.socket | None = None
+        self._last_calls: list[standard.socket] = []
         self._stopped = False
         self._board: Switchboard | None = None
         self.actor = _Server(self, name)
@@ -76,6 +77,8 @@ class serving:
         self.stop()
         if self.error is not None and error is None:
             raise self.error
+        if self.error is not None and error is not None:  # which may be all that was seen of it
+            error.add_note(f"The server failed with {type(self.error).__name__}: {self.error}")
 
     def _run(self) -> None:
         problem = gate.perform(self.actor, self._work)
@@ -141,14 +144,16 @@ class serving:
             gate.until_gone(self.actor, limit=3 * PATIENCE)  # a loop that is ended by force leaves its tasks undone
         self.actor.ended = True
         gate.until(self._ended, PATIENCE)
-        if self._last_call is not None:
-            self._last_call.close()
-        elif self._task is None and self.sockets()[1:]:  # a thread for one of these may be about to begin
+        for call in self._last_calls:
+            call.close()
+        begins = not self._last_calls and self._task is None
+        if begins and self.sockets()[1:]:  # a thread for one of these may be about to begin
             gate.until(lambda: any(map(self._employs, gate.others)), PATIENCE / 2)
             gate.until(self._ended, PATIENCE)
         for actor in self._threads():
             gate.end(actor)
-            gate.until_gone(actor, limit=PATIENCE)
+            # a selector that was woken, and finds the listener closed when it looks, would sleep on for ever
+            gate.until_gone(actor, limit=5 * PATIENCE if self._last_calls and actor.selects() else PATIENCE)
             if actor.alive():
                 cut(*sockets_of(actor.thread))
                 gate.leave_behind(actor)
@@ -166,10 +171,11 @@ class serving:
         """Have its threads ended?  Those that have not are told to."""
         threads = self._threads()
         gate.end(*threads, gently=True)
-        if self._task is None and self._last_call is None and self.actor.selects():  # only a call wakes it
-            self._last_call = standard.socket(self.listener.family)
-            self._last_call.setblocking(False)
-            self._last_call.connect_ex((self.host, self.port))
+        loops = [actor for actor in threads if self._task is None or actor is not self.actor]
+        if any(actor.selects() for actor in loops):  # only a call wakes it; another may have taken the one before
+            self._last_calls.append(call := standard.socket(self.listener.family))
+            call.setblocking(False)
+            call.connect_ex((self.host, self.port))
         return not threads
 
     def _threads(self) -> list[Actor]:
@@ -180,7 +186,13 @@ class serving:
         """Is it a thread that deals with one of this server's connections?"""
         wait = actor.wait
         at = [*(wait.sockets if wait is not None else ()), *sockets_of(actor.thread)]
-        return any(getattr(s, "owner", None) is self for s in at)
+        return any(getattr(s, "owner", None) is self for s in at) or self._is_watched_by(actor)
+
+    def _is_watched_by(self, actor: Actor) -> bool:
+        """Does it wait in a selector for one of this server's connections?  So do threads with event loops."""
+        here = look_into(actor.thread, lambda frame: frame.f_locals.get("self"))[:1] if actor.selects() else []
+        watched = {fd for one in here if isinstance(one, selectors.BaseSelector) for fd in list(one.get_map() or ())}
+        return not watched.isdisjoint(sock.fileno() for sock in self.sockets())
 
 
 class _Server(Actor):

@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 Seen = TypeVar("Seen")
 
 GRACE = 0.5  #: seconds that the kernel may take to deliver what is certain to come (under load it is late at times)
+POOL = "concurrent.futures.thread"  #: the module whose code a thread of a pool is in while it has no work
 _looking = threading.RLock()
 POLLIN, POLLOUT = getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4)
 
@@ -194,3 +195,8 @@ def look_into(thread: int | None, see: Callable[[FrameType], Seen]) -> list[Seen
         finally:
             if collects:
                 gc.enable()
+
+
+def is_in(thread: int | None, *modules: str) -> bool:
+    """Is what a thread does at the moment the code of one of these modules?"""
+    return any(name in modules for name in look_into(thread, lambda frame: frame.f_globals.get("__name__"))[:1])

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -245,6 +246,18 @@ def test_an_exception_that_comes_late_is_taken_back(no_garbage):
         place.leave(turn.actor)
     assert set(after) == {IDLE}
     assert place.holder is None
+
+
+def test_a_pool_whose_thread_has_made_a_call_is_not_waited_for_and_outlives_the_stage():
+    """Its thread has no code of a learner's to end; ended all the same, it would be missing in the pool."""
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            stage = Stage("server", namespace={})
+            near, far = socket.socketpair()
+            far.sendall(b"hello")
+            assert pool.submit(near.recv, 5).result(10) == b"hello"
+            assert took(gate.settle) < SOON
+            stage.close()
 
 
 def test_threads_of_other_programs_are_not_in_the_way():

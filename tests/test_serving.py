@@ -14,6 +14,7 @@ from timing import SOON, took
 
 from helpers import Stage, callers, recorded_socket, serving, socket
 from helpers.gate import gate
+from helpers.strategies import GREETING, asyncio_streams, selector_loop
 
 AT_REST: list[threading.Thread] = []  # those that nothing can end sleep for good
 
@@ -175,11 +176,12 @@ def test_an_error_in_a_coroutine():
 
 def test_an_error_of_the_block_comes_first():
     def serve(listener):
-        raise LookupError
+        raise LookupError("no such thing")
 
-    with pytest.raises(ZeroDivisionError), serving(serve) as server:
+    with pytest.raises(ZeroDivisionError) as caught, serving(serve) as server:
         server._thread.join(10)
         1 / 0  # noqa: B018
+    assert caught.value.__notes__ == ["The server failed with LookupError: no such thing"]
 
 
 def test_a_second_with():
@@ -341,6 +343,35 @@ def test_an_error_in_a_task_is_told_without_its_group():
 
     with pytest.raises(ExceptionGroup), serving(differently) as server:
         server._thread.join(10)
+
+
+@pytest.mark.parametrize("serve", [selector_loop, asyncio_streams])
+def test_event_loops_in_several_threads_are_all_woken_to_end(serve):
+    """A call wakes the one that takes it; to close the listener wakes none."""
+
+    def begin(listener):
+        asyncio.run(serve(listener)) if asyncio.iscoroutinefunction(serve) else serve(listener)
+
+    def serve_all(listener):
+        threads.extend(threading.Thread(target=begin, args=[listener], daemon=True) for _ in range(3))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    for count in (0, 1, 5):
+        threads: list[threading.Thread] = []
+        server = serving(serve_all)
+        gate.until(lambda: len([actor for actor in gate.others if actor.selects()]) == 3, limit=10)
+        lines = [standard.create_connection((server.host, server.port), timeout=10) for _ in range(count)]
+        for line in lines:
+            assert line.recv(100) == GREETING
+        server.stop()
+        for thread in (*threads, server._thread):  # (they are not told once more: whoever sleeps now sleeps for good)
+            thread.join(10)
+            assert not thread.is_alive()
+        for line in lines:
+            line.close()
 
 
 def test_many_threads_cost_few_descriptors():

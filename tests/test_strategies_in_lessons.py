@@ -14,7 +14,7 @@ from tools.notebooks import lessons
 IN = {
     "07": ["Conversation", "talk", "accept", "one_at_a_time", "GREETING", "LIMIT", "SIZE", "PAUSE", "NO_ROOM"],
     "08": ["thread_per_caller", "thread_pool"],
-    "09": ["Caller", "welcome", "attend", "selector_loop"],
+    "09": ["Caller", "welcome", "attend", "hang_up", "selector_loop"],
     "10": ["next_call", "converse", "asyncio_streams", "Answering", "begin", "asyncio_protocol"],
 }
 

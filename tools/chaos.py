@@ -32,10 +32,12 @@ from tools.notebooks import ANSI, Kernel, Ran, code_cells, comparable, lessons, 
 ALLOWED = {"NameError", "OSError", "ValueError", "AttributeError", "StillWaiting"}  #: these and their subclasses
 REFUSALS = {"StillWaiting", "NoStage"}  #: a role's cell that was not begun: no line of it was run
 WORKERS = 2  #: lessons at a time; two runs of one lesson would write the same files
-#: Names of the threads that are not among those given.  One that is just ending gets a moment to do so.
+#: Names of the threads that are not among those given, nor in the pool of the kernel's own event loop, which lives as
+#: long as that.  One that is just ending gets a moment to do so.
 THREADS = (
     "[t.name for t in __import__('threading').enumerate() if t.ident not in {known}"
-    " and t is not __import__('threading').current_thread() and (t.join(0.5) or t.is_alive())]"
+    " and t is not __import__('threading').current_thread() and not t.name.startswith('asyncio_')"
+    " and (t.join(0.5) or t.is_alive())]"
 )
 
 

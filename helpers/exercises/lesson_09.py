@@ -66,16 +66,11 @@ class _Loop:
     def turn(self, data: bytes) -> bytes:
         """One turn with `data`; return what is still to be sent, if the answer left all in order."""
         self._play(data)
-        gave_up = [c for c in self._calls if c.name == "sendall" and isinstance(c.error, BlockingIOError)]
-        if gave_up:
-            raise NotYet(
-                f"{self.case}: sendall() gave up when nothing more went, and does not say how much it had sent. Use "
-                "send(), which does."
-            )
         if self.result is not True:
             raise NotYet(
                 f"{self.case}: the call stands, and your function returned {self.result!r}. Return True; False is for "
-                "a call that is lost."
+                "a call that is lost"
+                + (", and BlockingIOError, an OSError too, is no loss." if self.blocked() else ".")
             )
         if self.connection.fileno() < 0:
             raise NotYet(f"{self.case}: your function closed the connection, and the call still stands.")
@@ -101,6 +96,11 @@ class _Loop:
         self._calls = [event.call for event in trial.recording.events if not event.waits]
         if trial.hung:
             raise NotYet(f"{self.case}: {trial.hung}. The loop has others to serve: send what goes, and keep the rest.")
+        if self.blocked("sendall"):
+            raise NotYet(
+                f"{self.case}: sendall() gave up when nothing more went, and does not say how much it had sent. Use "
+                "send(), which does."
+            )
         if isinstance(trial.error, BlockingIOError):
             raise NotYet(
                 f"{self.case}: your function raised {trial.raised()}. Nothing more goes now: keep the rest, and watch "
@@ -127,6 +127,22 @@ class _Loop:
         if not events & selectors.EVENT_READ and not self.left:
             raise NotYet(f"{self.case}: nothing is left to send: watch for EVENT_READ again.")
 
+    def blocked(self, name: str = "send") -> bool:
+        """Did the answer's last call of this name raise BlockingIOError?"""
+        calls = [call for call in self._calls if call.name == name]
+        return bool(calls) and isinstance(calls[-1].error, BlockingIOError)
+
+    def fill(self) -> None:
+        """Fill the buffers on the way to the caller, until nothing more goes."""
+        connection = standard.socket(fileno=self.connection.fileno())  # it is no call of the answer's
+        try:
+            while True:
+                self.said += b"x" * connection.send(b"x" * ROOM)
+        except BlockingIOError:
+            pass
+        finally:
+            connection.detach()
+
     def hears(self) -> None:
         """The caller hears what is on its way."""
         while poll([self.line.connection], [], 0) and not self.line.ended:
@@ -134,7 +150,7 @@ class _Loop:
 
     def must_have_heard_all(self) -> None:
         """The caller has heard what it was to hear, each byte once, in order."""
-        self.line.connection.settimeout(0.5)
+        self.line.connection.settimeout(2.0)
         try:
             heard = self.line.hear(len(self.said))
         except TimeoutError:
@@ -154,8 +170,18 @@ def _judge_write_side(answer: Callable[..., Any]) -> None:
             if left := loop.turn(data):
                 raise NotYet(f"{loop.case}: there is room for it, and {left!r} was kept. Send as much as goes.")
         loop.must_have_heard_all()
+    _nothing_goes(answer)
     _much(answer)
     _lost(answer)
+
+
+def _nothing_goes(answer: Callable[..., Any]) -> None:
+    with _Loop(answer, "A caller has read nothing of what went before, and is to hear b'hello'", ROOM) as loop:
+        loop.fill()
+        while not loop.turn(b"hello"):
+            if loop.blocked():
+                raise NotYet(f"{loop.case}: nothing went, and your function kept nothing. Keep it in key.data.")
+            loop.fill()  # the system has found room for a little more meanwhile
 
 
 def _much(answer: Callable[..., Any]) -> None:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import inspect
 import socket as standard
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from helpers import recorded_socket as socket
+from helpers.exercises.chat import WELCOME, Member, Room
 from helpers.exercises.exercise import Exercise, NotYet
-from helpers.exercises.on_the_line import short
-from helpers.exercises.peers import PATIENCE, Line
-from helpers.exercises.trial import Trial
-from helpers.gate import gate
-from helpers.recorded_socket import recorder
 
-WELCOME = b"welcome\n"
 ROOM = 65536  #: bytes of each buffer of the system on the way to a member
-Address = tuple[str, int]
 
 
 # ---------------------------------------------------------------------- 10a
@@ -50,159 +39,6 @@ async def chat_room(listener):
         await server.serve_forever()
 
 
-class _Member(Line):
-    """Somebody in the room, who has been made welcome."""
-
-    def __init__(self, name: str, address: Address, room: int | None) -> None:
-        connection = standard.socket()
-        if room is not None:
-            connection.setsockopt(standard.SOL_SOCKET, standard.SO_RCVBUF, room)
-        super().__init__(connection)
-        self.name, self._told, self.said = name, 0, b""
-        connection.connect(address)
-
-    def _more(self) -> str:
-        """Receive once; say what came in place of bytes, if anything did."""
-        try:
-            self._receive(65536)
-        except ConnectionError:
-            return ", and then a reset"
-        except TimeoutError:
-            return f", and then nothing for {PATIENCE:.0f} seconds"
-        return ", and then the end of the stream" if self.ended else ""
-
-    def lines(self, count: int) -> tuple[list[bytes], str]:
-        """The next `count` lines, fewer if no more came; and what came in place of more."""
-        how = ""
-        while self._heard.count(b"\n", self._told) < count and not how:
-            how = self._more()
-        lines = bytes(self._heard[self._told :]).splitlines(keepends=True)[:count]
-        self._told += sum(map(len, lines))
-        return lines, how
-
-
-class _Room:
-    """The answer's room, open for a `with`; it tells what the members saw, for a case of the judge's."""
-
-    def __init__(self, answer: Callable[..., Any], *args: Any, room: int | None = None) -> None:
-        self.answer, self.args, self.room, self.case = answer, args, room, ""
-        with standard.socket() as bare:
-            for option in (standard.SO_RCVBUF, standard.SO_SNDBUF) if room is not None else ():
-                bare.setsockopt(standard.SOL_SOCKET, option, room or 0)  # what it accepts has it too
-            bare.bind(("127.0.0.1", 0))
-            bare.listen(128)
-            self.listener = socket.socket(fileno=bare.detach())
-        self.address: Address = self.listener.getsockname()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leave = ExitStack()
-        self._before = set(threading.enumerate())
-        self.trial = Trial(self._serve)
-
-    def __enter__(self) -> _Room:
-        if inspect.iscoroutinefunction(self.answer):
-            self.listener._be_patient(0.0)
-        self.trial.__enter__()
-        return self
-
-    def __exit__(self, kind: Any, problem: Any, traceback: Any) -> None:
-        try:
-            self._close()
-        finally:
-            self.trial.__exit__(kind or NotYet)  # (it has been waited for)
-            socket.force_close(self.listener)
-            # the threads of a room, if it has any, end by themselves now
-            for thread in set(threading.enumerate()) - self._before - {self.trial._thread}:
-                thread.join(PATIENCE / 2)
-        if kind is None and self.trial.hung:
-            raise NotYet(
-                f"When it was cancelled, your room did not end: {self.trial.hung}. CancelledError is to go through."
-            )
-
-    def _serve(self) -> None:
-        if inspect.iscoroutinefunction(self.answer):
-            asyncio.run(self._as_task())
-        else:
-            self.answer(self.listener, *self.args)
-
-    async def _as_task(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(lambda loop, context: None)  # what callers see of it is judged
-        with suppress(asyncio.CancelledError):
-            await self.answer(self.listener, *self.args)
-
-    def _close(self) -> None:
-        """Cancel the room, as `serving` does; one that is a plain function just ends with its trial."""
-        self._leave.close()
-        if self._loop is None:
-            return
-        if self.trial.error is None:  # with no member left, it closes what it has
-            gate.until(lambda: self.trial._ended.is_set() or not self._holds(), limit=0.3)
-        with suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._cancel)
-        self.trial.wait()
-
-    def _holds(self) -> bool:
-        """Has it any connection open?"""
-        here = [sock for sock in list(recorder.sockets) if sock.end.role == self.trial.actor.name]
-        return any(sock.fileno() >= 0 for sock in here)
-
-    def _cancel(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-
-    def enters(self, *names: str) -> list[_Member]:
-        """These dial, one after the other, and are made welcome."""
-        members = []
-        for name in names:
-            try:
-                members.append(member := _Member(name, self.address, self.room))
-            except OSError as problem:
-                raise self.fault(f"{name} found nobody to dial ({errno.errorcode.get(problem.errno or 0)})") from None
-            self._leave.callback(member.connection.close)
-            self.hears(member, [WELCOME])
-        return members
-
-    def says(self, member: _Member, data: bytes) -> None:
-        """A member says something; the room has to take it."""
-        member.said += data
-        try:
-            member.say(data)
-        except TimeoutError:
-            raise self.fault(f"{member.name} could say no more for {PATIENCE:.0f} seconds: nobody reads") from None
-        except ConnectionError:
-            raise self.fault(f"{member.name} was hung up on") from None
-
-    def hears(self, member: _Member, wanted: Iterable[bytes], in_order: bool = True) -> None:
-        """A member hears these lines next, and nothing else before them."""
-        wanted = list(wanted)
-        heard, how = member.lines(len(wanted))
-        if (heard if in_order else sorted(heard)) != (wanted if in_order else sorted(wanted)):
-            first = next((n for n, (a, b) in enumerate(zip(heard, wanted, strict=False)) if a != b), len(heard))
-            if in_order and first < len(wanted):
-                told = short(heard[first]) if first < len(heard) else "nothing"
-                told += " (what it had said itself)" if heard[first:] and heard[first] in member.said else ""
-                raise self.fault(f"{member.name} should have heard {short(wanted[first])}, and heard {told}{how}")
-            left = len(set(wanted) - set(heard))
-            raise self.fault(f"{member.name} should have heard {len(wanted)} lines, of which {left} did not come{how}")
-
-    def is_hung_up(self, member: _Member) -> int:
-        """The end of a member's stream comes; how many bytes came before it."""
-        while not (how := member._more()):
-            pass
-        if "nothing" in how:
-            raise self.fault(f"{member.name} was not hung up on")
-        return len(member.heard)
-
-    def fault(self, what: str) -> NotYet:
-        """What a member saw; or, if the room has ended, that."""
-        if self.trial._ended.wait(0.05 if self.trial.error is None else 0):
-            how = f" with {self.trial.raised()}" if self.trial.error is not None else ""
-            return NotYet(
-                f"{self.case}: your room ended{how}. It goes on until it is cancelled, whoever comes or goes."
-            )
-        return NotYet(f"{self.case}: {what}.")
-
-
 def _judge_chat_room(answer: Callable[..., Any]) -> None:
     _talks(answer)
     _in_pieces(answer)
@@ -211,7 +47,7 @@ def _judge_chat_room(answer: Callable[..., Any]) -> None:
 
 
 def _talks(answer: Callable[..., Any], *args: Any) -> None:
-    with _Room(answer, *args) as room:
+    with Room(answer, *args) as room:
         room.case = "Anna comes, and is to hear 'welcome'; then Ben and Cleo"
         anna, ben, cleo = room.enters("Anna", "Ben", "Cleo")
         room.case = "Anna says a line to Ben and Cleo"
@@ -229,7 +65,7 @@ def _talks(answer: Callable[..., Any], *args: Any) -> None:
 
 
 def _in_pieces(answer: Callable[..., Any], *args: Any) -> None:
-    with _Room(answer, *args) as room:
+    with Room(answer, *args) as room:
         anna, ben, cleo = room.enters("Anna", "Ben", "Cleo")
         room.case = "Anna says a line and the half of another, then Ben a line (Cleo hears whole lines)"
         room.says(anna, b"one\ntw")
@@ -244,7 +80,7 @@ def _in_pieces(answer: Callable[..., Any], *args: Any) -> None:
 
 
 def _members_leave(answer: Callable[..., Any], *args: Any) -> None:
-    with _Room(answer, *args) as room:
+    with Room(answer, *args) as room:
         anna, ben, cleo, dan = room.enters("Anna", "Ben", "Cleo", "Dan")
         room.case = "Ben hangs up in the middle of a line"
         room.says(ben, b"bye\nhal")
@@ -269,7 +105,7 @@ def _members_leave(answer: Callable[..., Any], *args: Any) -> None:
 
 
 def _many(answer: Callable[..., Any], *args: Any, count: int = 40) -> None:
-    with _Room(answer, *args) as room:
+    with Room(answer, *args) as room:
         room.case = f"{count} members"
         members = room.enters(*(f"member {number}" for number in range(1, count + 1)))
         for member in members:
@@ -333,7 +169,7 @@ def _lines(begin: int, count: int) -> list[bytes]:
 
 def _sleeper(answer: Callable[..., Any]) -> None:
     """Two million bytes are said; but for the answer's memory, a few hundred thousand of them fit anywhere."""
-    with _Room(answer, 100_000, room=ROOM) as room:
+    with Room(answer, 100_000, room=ROOM) as room:
         anna, ben, sleepy, _ = room.enters("Anna", "Ben", "Sleepy", "Sleepy's twin")
         room.case = "Anna says 2,000,000 bytes; Ben reads, Sleepy does not (limit=100_000)"
         for number in range(0, 400, 8):
@@ -353,7 +189,7 @@ def _sleeper(answer: Callable[..., Any]) -> None:
         room.hears(anna, [b"good morning\n"])
 
 
-def _until_the_end(room: _Room, member: _Member) -> int:
+def _until_the_end(room: Room, member: Member) -> int:
     """How many bytes a member hears until it is hung up on, or has heard all."""
     while len(member.heard) < 2_000_000:
         if how := member._more():
@@ -365,7 +201,7 @@ def _until_the_end(room: _Room, member: _Member) -> int:
 
 def _slow(answer: Callable[..., Any]) -> None:
     """One who is slow may be so, up to the limit; beyond it, nothing that is unsent is sent any more."""
-    with _Room(answer, 1_000_000, room=ROOM) as room:
+    with Room(answer, 1_000_000, room=ROOM) as room:
         anna, ben, slow = room.enters("Anna", "Ben", "Slow")
         room.case = "Anna says 600,000 bytes, and Slow begins to read after that (limit=1_000_000)"
         said = _lines(0, 120)

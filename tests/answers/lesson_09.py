@@ -161,6 +161,20 @@ def lets_blocking_out(selector, key, data):
     return True
 
 
+def watches_as_before_when_nothing_goes(selector, key, data):
+    unsent = key.data
+    unsent += data
+    try:
+        if unsent:
+            del unsent[: key.fileobj.send(unsent)]
+        selector.modify(key.fileobj, WRITE if unsent else READ, unsent)
+    except BlockingIOError:
+        pass
+    except OSError:
+        return _lost(selector, key)
+    return True
+
+
 def returns_nothing(selector, key, data):
     sends_until_it_blocks(selector, key, data)
 
@@ -317,7 +331,9 @@ WRONG = {
         (_writes(lost=_only_unregisters), "left the connection open"),
         (_writes(lost=_only_closes), "still registered"),
         (_writes(lost=_returns_none), "the call is lost, and your function returned None"),
-        (lets_it_block, "False is for a call that is lost"),
+        (lets_it_block, "BlockingIOError, an OSError too, is no loss"),
+        (watches_as_before_when_nothing_goes, "5 bytes are unsent, and nobody watches for room"),
+        (lambda selector, key, data: key.fileobj.sendall(data) or True, "Use send(), which does"),
         (lets_blocking_out, "Nothing more goes now"),
         (returns_nothing, "the call stands, and your function returned None"),
         (new_before_old, "Answers go out in their order"),

@@ -221,6 +221,30 @@ async def blocks_the_loop(listener):
         await asyncio.sleep(0)
 
 
+async def reads_on_after_the_end(listener):
+    members = set()
+
+    async def serve(reader, writer):
+        members.add(writer)
+        writer.write(b"welcome\n")
+        while True:
+            line = await reader.readline()
+            for member in members - {writer}:
+                member.write(line)
+
+    async with await asyncio.start_server(serve, sock=listener) as server:
+        await server.serve_forever()
+
+
+async def has_no_coroutine(listener):
+    def serve(reader, writer):
+        writer.write(b"welcome\n")
+        writer.write(reader.readline())
+
+    async with await asyncio.start_server(serve, sock=listener) as server:
+        await server.serve_forever()
+
+
 async def forgets_the_async(listener):
     asyncio.start_server(print, sock=listener)
 
@@ -424,6 +448,10 @@ WRONG = {
         (never_cancelled, "CancelledError is to go through"),
         (blocks_the_loop, "nothing for 4 seconds"),
         (forgets_the_async, "your room ended"),
+        (_room(remember=lambda members, writer: members.append(writer)), "In a task of your room there was Attribute"),
+        (_room(welcome="welcome"), "In a task of your room there was TypeError"),
+        (reads_on_after_the_end, "your room kept its loop for itself"),
+        (has_no_coroutine, "not 'coroutine'"),
     ],
     "10b": [
         (keeps_it_all, "kept it all for Sleepy"),
