@@ -18,6 +18,7 @@ from helpers.diagram import CARD, EDGE, FONT, INK, clip
 Entry = dict[str, Any]
 SECTIONS = "callers", "kernel", "server", "wires", "roles", "latest"
 MOST = 24  #: cards of a column before they are grouped
+MOST_CLOSED = 6  #: cards of closed calls before these are
 #: Their headings, and their left edges in the picture.
 COLUMNS = {"callers": ("Callers", 20), "kernel": ("The operating system", 348), "server": ("The server", 676)}
 WIDTH, HEIGHT, GAP, UNIT = 264, 66, 14, 7.3  #: of a card, in pixels; of a column of its small font
@@ -181,13 +182,15 @@ def group(board: Board) -> None:
     ids: dict[str, str] = {}
     for name in ("callers", "server"):
         cards: list[Entry] = getattr(board, name)
-        if len(cards) <= MOST:
+        many = len(cards) > MOST
+        if not many and sum(card["situation"] == "closed" for card in cards) <= MOST_CLOSED:
             continue
         newest = max((c["id"] for c in cards if c["scripted"]), key=lambda i: int(i[1:]), default="")
         keys = dict[str, tuple[str, str]]()  # of the cards that may be put together
         for card in cards:
-            own = card["id"] == newest or (name == "callers" and not card["scripted"] and card["situation"] != "closed")
-            if not own:
+            closed = card["situation"] == "closed"
+            own = card["id"] == newest or (name == "callers" and not card["scripted"] and not closed)
+            if closed if not many else not own:
                 keys[card["id"]] = (card["situation"], card["role"] if name == "server" else "")
         count = Counter(keys.values())
         made: dict[Any, Entry] = {}

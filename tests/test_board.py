@@ -11,7 +11,7 @@ import pytest
 
 from helpers import Stage, callers, socket
 from helpers import board as boards
-from helpers.board import MOST, SECTIONS, Board, Entry, group
+from helpers.board import MOST, MOST_CLOSED, SECTIONS, Board, Entry, group
 from helpers.desk import Desk
 from helpers.gate import gate
 
@@ -244,6 +244,15 @@ def test_a_group_is_of_three_at_least():
     assert [(c["id"], c["count"]) for c in board.callers] == [
         ("g-callers-in line-", MOST), ("s101", 1), ("s102", 1), ("s103", 1), ("s104", 1)
     ]  # fmt: skip
+
+
+def test_closed_calls_are_grouped_sooner():
+    cards = [card(n, "connected") for n in range(4)] + [card(10 + n, "closed") for n in range(MOST_CLOSED)]
+    few, many = Board(callers=cards), Board(callers=[*cards, card(20, "closed", scripted=False)])
+    group(few)
+    group(many)
+    assert few.callers == cards
+    assert [(c["id"], c["count"]) for c in many.callers[4:]] == [("g-callers-closed-", MOST_CLOSED + 1)]
 
 
 EVIL = {
