@@ -45,7 +45,12 @@ def jupyterlab(runtime: Path) -> Iterator[dict[str, str]]:
     with (runtime / "lab.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, COURSE / "run.py", "--no-browser", "--port=0", "--expose-app-in-browser", *private],
-            env={**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(runtime / "config")},
+            env={
+                "COURSE_QUICK": "1",
+                **os.environ,
+                "JUPYTER_RUNTIME_DIR": str(runtime),
+                "JUPYTER_CONFIG_DIR": str(runtime / "config"),
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
