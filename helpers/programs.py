@@ -55,6 +55,7 @@ class Program:
         finally:
             late.cancel()
         if out_of_time.is_set():
+            self.end()
             raise TimeoutError(f"the program said nothing for {PATIENCE:.0f} seconds, and was ended")
         return text.rstrip("\n")
 

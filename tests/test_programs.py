@@ -31,8 +31,10 @@ def test_it_ends_with_the_stage():
 
 def test_a_silent_program_is_ended_in_time(monkeypatch):
     monkeypatch.setattr(programs, "PATIENCE", 0.3)
+    program = Program(sys.executable, "-c", "import time; time.sleep(60)")
     with pytest.raises(TimeoutError):
-        Program(sys.executable, "-c", "import time; time.sleep(60)").line()
+        program.line()
+    assert program._process.returncode is not None
 
 
 def test_a_c_program_is_compiled_with_all_warnings(tmp_path):
