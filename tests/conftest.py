@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from textwrap import dedent
@@ -33,6 +34,8 @@ def kernel_manager(**options: Any) -> KernelManager:
 
 def pytest_configure() -> None:
     nbval.kernel.KernelManager = kernel_manager  # (nbval has no option for it)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; it is handed on to programs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
