@@ -128,7 +128,8 @@ def _filtered(tb: TracebackType | None, wanted: Callable[[FrameType], bool]) -> 
         tb = tb.tb_next
     top: TracebackType | None = None
     for entry in reversed(kept):
-        top = TracebackType(top, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        line = entry.tb_lineno or entry.tb_frame.f_code.co_firstlineno  # (an interrupt may come where there is no line)
+        top = TracebackType(top, entry.tb_frame, entry.tb_lasti, line)
     return top
 
 

@@ -769,3 +769,12 @@ def test_close_names_a_dozen(stage, cell, capsys):
     stage.close()
     names = ["listener", *(f"caller {n}" for n in range(1, 12))]
     assert capsys.readouterr().out == f"still open, and closed now: {', '.join(names)}, and 4 more\n"
+
+
+def test_an_error_where_there_is_no_line():
+    """An interrupt may come at an instruction that belongs to none; IPython can't show such a frame."""
+    code = compile("\n\n1 / 0", "<cell>", "exec").replace(co_linetable=b"")
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(code)
+    assert caught.value.__traceback__.tb_next.tb_lineno is None
+    assert cells.learners_only(caught.value).__traceback__.tb_lineno == code.co_firstlineno

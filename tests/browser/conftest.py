@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import CHROMIUM, FLAGS, jupyterlab
+from lab import CHROMIUM, FLAGS, PATIENCE, jupyterlab
 
 collect_ignore = ["pictures", "scratch"]  # what these tests leave, or left when they were killed
 
@@ -41,6 +41,7 @@ def page(chromium: Any, lab: dict[str, str]) -> Iterator[Any]:
     """A new window of the browser; requests off this machine and errors in the console are kept on it."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     window = context.new_page()
+    window.set_default_timeout(PATIENCE * 1000)
     window.strangers, window.complaints = [], []
 
     def look_at(asked: Any) -> None:

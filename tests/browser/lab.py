@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 COURSE = HERE.parent.parent
 PICTURES = HERE / "pictures"
 SCRATCH = HERE / "scratch"  # below JupyterLab's root, and not hidden, or it would not open what is there
-PATIENCE = 60  # seconds that a whole lesson may take, and Lab's first start on a busy machine
+PATIENCE = 120  # seconds that a whole lesson may take, and Lab's first start on a busy machine
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--no-sandbox",
