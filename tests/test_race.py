@@ -369,7 +369,7 @@ WRONG = [
     (subjects.never_answers, "answered none of 3 callers$"),
     (
         subjects.mixes_up,
-        r"mixes its callers up: caller \d should have heard b'1 caller \d\\n' and heard b'1 caller \d\\n'",
+        r"mixes its callers up: caller \d should have heard b'\d caller \d\\n' and heard b'\d caller \d\\n'",
     ),
     (subjects.counts_for_all, r"answers wrongly: caller \d should have heard b'\d+ caller \d\\n' and heard"),
     (subjects.shouts, r"answers wrongly: caller \d should have heard b'1 caller \d\\n' and heard b'1 CALLER \d\\n'"),
