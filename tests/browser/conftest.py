@@ -48,8 +48,13 @@ def page(chromium: Any, lab: dict[str, str]) -> Iterator[Any]:
         if not asked.url.startswith((lab["url"], lab["url"].replace("localhost", "127.0.0.1"), "data:", "blob:", "ws")):
             window.strangers.append(asked.url)
 
+    def complains(said: Any) -> bool:
+        """Is it an error, and not jupyter_server's own, whose list of kernels fails while one of them is starting?"""
+        list_failed = " 500 " in said.text and said.location["url"].startswith(f"{lab['url']}api/kernels?")
+        return said.type == "error" and not list_failed
+
     window.on("request", look_at)
-    window.on("console", lambda said: window.complaints.append(said.text) if said.type == "error" else None)
+    window.on("console", lambda said: window.complaints.append(said.text) if complains(said) else None)
     window.on("pageerror", lambda error: window.complaints.append(str(error)))
     yield window
     context.close()
