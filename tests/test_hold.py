@@ -31,7 +31,7 @@ hold_module = import_module("helpers.racing.hold")  # in the package, its name i
 def short(monkeypatch):
     """Holds are short, and no process of theirs is left."""
     monkeypatch.setenv("COURSE_QUICK", "1")
-    monkeypatch.setattr(hold_module, "PATIENCE", 180)  # a third of it, as they are short
+    monkeypatch.setattr(hold_module, "PATIENCE", 360)  # a sixth of it, as they are short
     monkeypatch.setattr(hold_module, "TO_ANSWER", 60)
     yield
     assert not psutil.Process().children(recursive=True)
@@ -64,7 +64,7 @@ def test_quick_holds_fewer():
     ],
 )
 def test_a_strategy_that_stops_it(subject, held, answered, words, monkeypatch):
-    monkeypatch.setattr(hold_module, "PATIENCE", 6 if held else 0.6)  # how long one waits for who will not come
+    monkeypatch.setattr(hold_module, "PATIENCE", 12 if held else 1.2)  # how long one waits for who will not come
     if not answered:
         monkeypatch.setattr(hold_module, "TO_ANSWER", 0.2)
     found = hold(subject, callers=30)
@@ -110,7 +110,7 @@ def test_no_more_descriptors():
     pytest.importorskip("resource")
     code = (
         f"import resource, sys; sys.path.insert(0, {str(TESTS)!r}); import subjects; from helpers import hold\n"
-        "sys.modules['helpers.racing.hold'].PATIENCE = 180\n"
+        "sys.modules['helpers.racing.hold'].PATIENCE = 360\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 120))\n"
         "found = hold(subjects.a_thread_each, callers=200); print(found.held, found.limit); print(found.why)"
     )

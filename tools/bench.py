@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -61,7 +62,8 @@ def in_the_notebook(module: Any) -> float:
     """Called as a plain cell calls."""
     stage = Stage("server", namespace={})  # the record begins anew: it is as long in each round
     took = pairs(module)
-    stage.close()
+    with redirect_stdout(None):
+        stage.close()
     return took
 
 
@@ -71,7 +73,8 @@ def in_a_role(module: Any) -> float:
     names = {"found": found, "pairs": pairs, "module": module}
     stage = Stage("server", namespace=names)
     stage.run("server", "found.append(pairs(module))")
-    stage.close()
+    with redirect_stdout(None):
+        stage.close()
     return found[0]
 
 

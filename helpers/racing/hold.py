@@ -75,7 +75,7 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     (one,) = contestants([strategy])
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
-    callers, patience = (min(callers, 200), PATIENCE / 3) if quick() else (callers, PATIENCE)
+    callers, patience = (min(callers, 200), PATIENCE / 6) if quick() else (callers, PATIENCE)
     cpus, _ = layout()
     life = 5 * LONGEST
     with none_left(), progress("holding", callers) as show:
