@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.waits import GRACE, POOL, Wait, Wake, Watched, is_in, poll, raise_in, take_back
+from helpers.waits import GRACE, POOL, Wait, Wake, Watched, is_in, poll, raise_in, sleeps, take_back
 
 SHORT = 5.0  #: seconds; a timed wait up to this long is waited out, and code that the gate can't see is waited for
 __all__ = ["Actor", "Ended", "Gate", "Wait", "Wake", "Watched", "gate", "poll"]
@@ -78,7 +78,7 @@ class Actor:
 
     def selects(self, *where: str) -> bool:
         """Is it an event loop that waits for its sockets, or else in one of these modules?  (A role never is.)"""
-        return not self.takes_turns and is_in(self.thread, "selectors", *where)
+        return not self.takes_turns and (sleeps(self.thread) or is_in(self.thread, *where))
 
 
 class Gate:

@@ -206,7 +206,8 @@ class _Server(Actor):
 
     @property
     def at_rest(self) -> bool:
-        return super().at_rest and not (self.alive() and self._owes())
+        # asked again: it may have woken since, and have taken what it owed an answer to
+        return super().at_rest and not (self.alive() and self._owes()) and super().at_rest
 
     def _owes(self) -> bool:
         """Has the kernel got something for it that no thread waits for?

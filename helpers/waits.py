@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import select
+import selectors
 import socket
 import sys
 import threading
@@ -200,3 +201,18 @@ def look_into(thread: int | None, see: Callable[[FrameType], Seen]) -> list[Seen
 def is_in(thread: int | None, *modules: str) -> bool:
     """Is what a thread does at the moment the code of one of these modules?"""
     return any(name in modules for name in look_into(thread, lambda frame: frame.f_globals.get("__name__"))[:1])
+
+
+def sleeps(thread: int | None) -> bool:
+    """Does a thread wait in a selector, for what has not come yet?  An event loop that has more to do only looks there,
+    with a time-out of 0."""
+
+    def see(frame: FrameType) -> selectors.BaseSelector | None:
+        is_select = frame.f_code.co_name in ("select", "_select") and frame.f_globals.get("__name__") == "selectors"
+        return frame.f_locals["self"] if is_select and frame.f_locals["timeout"] != 0 else None
+
+    selector = next(iter(look_into(thread, see)), None)
+    try:
+        return selector is not None and not (hasattr(selector, "fileno") and poll([selector], [], 0))
+    except ValueError:  # it was closed meanwhile
+        return False

@@ -6,16 +6,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from textwrap import dedent
-from typing import Any
 
-import nbval.kernel
 import pytest
 from hypothesis import settings
-from jupyter_client.manager import KernelManager
 
 from helpers import Stage, select, socket
 from helpers.gate import gate
-from tools.notebooks import without_ports
 
 settings.register_profile("course", deadline=None)  # how fast an example is, is no test here
 settings.load_profile("course")
@@ -27,13 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def kernel_manager(**options: Any) -> KernelManager:
-    """A manager of one kernel, which has no TCP ports where that can be."""
-    return KernelManager(**options, **without_ports())
-
-
 def pytest_configure() -> None:
-    nbval.kernel.KernelManager = kernel_manager  # (nbval has no option for it)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; it is handed on to programs
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

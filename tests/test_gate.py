@@ -21,6 +21,7 @@ from timing import SOON, took
 
 from helpers import Stage, StillWaiting, socket
 from helpers.gate import IDLE, READY, WAITING, Actor, Ended, Gate, Wait, Wake, gate, poll
+from helpers.waits import sleeps
 
 
 @pytest.fixture(params=["poll", "select"])
@@ -123,6 +124,26 @@ over = True
 def test_looking_into_a_thread_while_there_is_garbage():
     """Python 3.11 crashes where it collects garbage in the middle of this."""
     subprocess.run([sys.executable, "-c", LOOK], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("timeout", "comes", "asleep"), [(-1, False, True), (0, False, False), (-1, True, False)])
+def test_who_only_looks_into_a_selector_does_not_sleep(timeout, comes, asleep):
+    """An event loop with more to do looks so, and so does one whose socket has become ready a moment ago."""
+    space = {"__name__": "selectors", "there": [], "over": []}  # (no call of Python code in it: it is always there)
+    exec("def select(self, timeout):\n    there.append(1)\n    while not over:\n        pass", space)
+    ours, peer = standard.socketpair()
+    with ours, peer:
+        if comes:
+            peer.send(b"!")
+        thread = threading.Thread(target=space["select"], args=(ours, timeout), daemon=True)
+        thread.start()
+        while not space["there"]:
+            time.sleep(0.001)
+        try:
+            assert sleeps(thread.ident) is asleep
+        finally:
+            space["over"].append(1)
+            thread.join()
 
 
 PROFILED = """
