@@ -61,7 +61,7 @@ class Desk:
         self._seen: dict[int, _Seen] = {}
         self._newest = 0  # the number of the newest socket that was seen
         self._read = 0  # so many events were read, those counted that the record has dropped
-        self._told: list[Entry] = []
+        self._told: list[tuple[int, Event]] = []
         self.outside = False  # does the system tell of anything that may change without a recorded call?
 
     def look(self, settle: float = 0.0) -> Board:
@@ -79,7 +79,7 @@ class Desk:
         self.outside = bool(table.rows)
         board = _Sight(seen, table).board
         board.roles = [self._role(role) for role in self._doing()]
-        board.latest = self._told[::-1]
+        board.latest = self._latest()
         group(board)
         return board
 
@@ -145,8 +145,14 @@ class Desk:
             seen.accepted += call.name == "accept" and call.made is not None and not event.waits
             if call.name == "setsockopt" and call.args[1:2] == (socket.SO_LINGER,):
                 seen.rude = call.args[2:3] != (b"\0" * 8,)
-        told = [(n, event) for n, event in enumerate(events, first) if is_drawn(event)][-LATEST:]
-        self._told = [*self._told, *(_telling(n, event) for n, event in told)][-LATEST:]
+        told = [(n, event) for n, event in enumerate(events, first) if is_drawn(event)]
+        self._told = [*self._told, *told][-3 * LATEST :]
+
+    def _latest(self) -> list[Entry]:
+        """The calls told, newest first, in an order that is certain: a thread may note its send after it was read."""
+        numbers = {id(event): n for n, event in self._told}
+        latest = self.recording.ordered([event for _, event in self._told])[-LATEST:]
+        return [_telling(numbers[id(event)], event) for event in reversed(latest)]
 
     def _role(self, role: Entry) -> Entry:
         said = clip(role.get("said", "").rstrip("\n"), 160)

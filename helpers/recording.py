@@ -343,10 +343,10 @@ class Recording:
 
     # ------------------------------------------------------------------ order
 
-    def ordered(self) -> list[Event]:
-        """The events in an order that is certain: each thread's own order, sent before received, dialled before
-        accepted, hung up before the end; where that leaves a choice, the order in which they were noted."""
-        events = list(self.events)
+    def ordered(self, some: list[Event] | None = None) -> list[Event]:
+        """The events, or some, in an order that is certain: each thread's own order, sent before received, dialled
+        before accepted, hung up before the end; where that leaves a choice, the order in which they were noted."""
+        events = list(self.events) if some is None else some
         # threads that share a name may seem to contradict each other: then only what is certain between sockets counts
         return self._sorted(events, threads=True) or self._sorted(events, threads=False) or events
 

@@ -193,6 +193,15 @@ def test_a_call_that_was_over_between_two_looks(desk, address, cell):
     assert names(desk.look().callers, "situation") == [("caller 1", "closed")]
 
 
+def test_a_thread_may_note_its_send_after_it_was_read(desk, address, cell, stage):
+    cell("server", ACCEPT)
+    cell("client", "connection = socket.create_connection((host, port))\nconnection.sendall(b'hello')")
+    cell("server", "transfer.recv(255)")
+    events = stage.recording.events
+    events[-2:] = reversed(events[-2:])
+    assert [call["words"] for call in desk.look().latest][:2] == ["recv(255) → b'hello'", "sendall(b'hello')"]
+
+
 def test_latest_calls_newest_first(desk, address, cell):
     cell("server", ACCEPT)
     callers.silent(address, b"hello")
