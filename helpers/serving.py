@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class serving:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._last_calls: list[standard.socket] = []
+        self._kept: list[recorded_socket.socket] = []
         self._stopped = False
         self._board: Switchboard | None = None
         self.actor = _Server(self, name)
@@ -157,12 +159,17 @@ class serving:
             if actor.alive():
                 cut(*sockets_of(actor.thread))
                 gate.leave_behind(actor)
-        for sock in {*sockets, *self.sockets()}:
+        for sock in {*sockets, *self._kept, *self.sockets()}:
             recorded_socket.force_close(sock)
         if self._loop is not None:  # collected as garbage, a coroutine that swallows its end would run in any thread
             _unfinished.extend(asyncio.all_tasks(self._loop))
 
     def _cancel(self) -> None:
+        assert self._loop is not None
+        with suppress(ValueError, NotImplementedError):  # it is closed; the loop of Windows has no readers
+            self._loop.remove_reader(self.listener)  # a call that comes now finds only waits that are cancelled
+        self._kept = self.sockets()  # of a task that is cancelled before it began, nobody else has the connection
+        self._loop.set_exception_handler(_told_unless_cancelled)
         # the tasks of its callers too: since Python 3.12 a server that ends waits for them
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
@@ -220,6 +227,12 @@ class _Server(Actor):
         keys = [(end.number, end.received, end.accepted) for end in there]
         self._unread = {key: known.get(key, now) for key in keys}
         return any(now - since < GRACE for since in self._unread.values())
+
+
+def _told_unless_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of what is cancelled asyncio complains now and then: of a stream (Python 3.11), of a call that comes for it."""
+    if not isinstance(context.get("exception"), (asyncio.CancelledError, asyncio.InvalidStateError)):
+        loop.default_exception_handler(context)
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -14,7 +14,7 @@ from timing import SOON, took
 
 from helpers import Stage, callers, recorded_socket, serving, socket
 from helpers.gate import gate
-from helpers.strategies import GREETING, asyncio_streams, selector_loop
+from helpers.strategies import GREETING, asyncio_protocol, asyncio_streams, selector_loop
 
 AT_REST: list[threading.Thread] = []  # those that nothing can end sleep for good
 
@@ -343,6 +343,16 @@ def test_an_error_in_a_task_is_told_without_its_group():
 
     with pytest.raises(ExceptionGroup), serving(differently) as server:
         server._thread.join(10)
+
+
+@pytest.mark.parametrize("serve", [with_asyncio, asyncio_streams, asyncio_protocol])
+def test_a_call_that_comes_as_it_stops(stage, serve, caplog):
+    """An event loop gives it to a wait that is cancelled, and logs that, where it still looks at its listener."""
+    for _ in range(40):
+        with serving(serve) as server:
+            call = socket.create_connection((server.host, server.port))
+        call.close()
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("serve", [selector_loop, asyncio_streams])
