@@ -19,6 +19,7 @@ import subjects
 import helpers
 from helpers.racing import contestants as contestants_module
 from helpers.racing.apart import Apart
+from helpers.racing.curves import ARROW
 from helpers.racing.packing import PackError
 from helpers.racing.race import layout, race
 from helpers.racing.race_result import RaceResult, size_of, time_of
@@ -172,12 +173,29 @@ def test_sizes(count, words):
     assert size_of(count) == words
 
 
+ROW = {"strategy": "a", "rate": 9.0, "p50": 0.1, "p99": 0.2, "p50_open": False, "p99_open": False}
+ROW |= {"callers": 2, "served": 1, "cpu_seconds": 1.0, "total": 10, "round": 1, "busy": 0.3}
+
+
 def test_what_limits_a_race_is_said():
-    row = {"strategy": "a", "callers": 1, "rate": 9.0, "p50": 0.1, "p99": 0.2, "p50_open": False, "p99_open": False}
-    row |= {"served": 1, "cpu_seconds": 1.0, "total": 10, "round": 1}
-    quiet, busy = (RaceResult(["a"], [row | {"busy": b}], {}, {}, "here", 1) for b in (0.3, 0.97))
+    quiet, busy = (RaceResult(["a"], [ROW | {"busy": b}], {}, {}, "here", 1) for b in (0.3, 0.97))
     assert "The load generator was not the limit: busy 30% of the time at most, with a." in quiet.notes
     assert any("was the limit" in note and "a (97%)" in note for note in busy.notes)
+    alone = RaceResult(["a"], [ROW | {"callers": 1}], {}, {}, "here", 1)
+    assert alone.notes[1:] == ["With one caller the load's own time is part of every answer's: compare the CPU."]
+
+
+def test_a_wait_that_was_not_over_is_drawn_as_one():
+    waits = RaceResult(["a"], [ROW, ROW | {"callers": 10, "p99_open": True}], {}, {}, "here", 1).waits()
+    assert repr(waits).splitlines()[2:] == [
+        "  a: 100 ms / 100 ms",
+        "99 of 100 wait no longer, with 2 / 10 callers at once",
+        "  a: 200 ms / >200 ms",
+        "> : still waiting when the time was over",
+    ]
+    assert waits.svg().count(ARROW) == 1 and ">↑ still waiting" in waits.svg()
+    ended = RaceResult(["a"], [ROW], {}, {}, "here", 1).waits()
+    assert "still waiting" not in ended.svg() + repr(ended)
 
 
 def test_a_race_in_which_nobody_ran(result):

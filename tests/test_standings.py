@@ -109,7 +109,11 @@ def row(strategy, low, rate, high, callers=10, served=10, busy=0.5, rounds=3):
         (row("a", 190, 210, 220), row("b", 90, 100, 110), "a gives 2.1 times as many answers a second as b"),
         (row("a", 90, 100, 110), row("b", 105, 210, 220), "b and a: too close to call on this machine"),
         (row("a", 90, 100, 110), row("b", 120, 121, 122), "b and a: too close to call on this machine"),
-        (row("a", 1, 1, 1, rounds=2), row("b", 9, 9, 9), "b and a: too close to call on this machine"),
+        (
+            row("a", 1, 1, 1, rounds=2),
+            row("b", 9, 9, 9),
+            "b and a: too close to call on this machine in fewer than 3 rounds",
+        ),
         (
             row("a", 1, 1, 1),
             row("b", 9, 9, 9, busy=FULL),

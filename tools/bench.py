@@ -28,6 +28,7 @@ from urllib.request import Request, urlopen
 
 from helpers import Stage, hold, race
 from helpers import socket as recorded
+from helpers.racing.standings import FULL
 from tools.notebooks import NOTEBOOKS, ROOT, Kernel
 from tools.rivals import threading_tcp_server
 
@@ -227,7 +228,8 @@ def races() -> None:
         best = max(ours, key=lambda row: row["rate"])["strategy"]
         aims = [name for name in result.names if name.startswith("C: ")]
         for one, other in (*((best, aim) for aim in aims), ("thread_per_caller", threading_tcp_server.__name__)):
-            for what, words in (("rate", "rate"), ("cpu", "CPU an answer")):
+            full = any(row["busy"] >= FULL for row in result.rows if row["strategy"] in (one, other))
+            for what, words in (("cpu", "CPU an answer"), ("rate", "rate" + " (the load was full)" * full)):
                 show(f"{one} / {other}, {words}", ratios(result.raw, one, other, what), "×")
         print(f"  ({load})" + ("" if aims else "; no C server: it, or a compiler, is not there"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from html import escape
 from itertools import cycle
 from typing import Any
@@ -14,6 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#B0528E", "#8A6D00", "#56707F", "#1
 # of each another number, so that with more than seven curves no two look the same
 DASHES = ("none", "9 5", "2 4", "12 4 2 4", "5 3", "16 5")
 MARKS = ("M-4 -4h8v8h-8z", "M0 -5l5 9h-10z", "M-5 0l5 -5l5 5l-5 5z", "M0 5l5 -9h-10z", "M-5 0h10M0 -5v10")
+ARROW, OVER = "M0 -8v-14m-5 6l5 -6l5 6", "still waiting when the time was over"
 WIDTH, PANEL, LEFT, NAMES = 860, 300, 96, 190  #: pixels: the card, the height of a panel, the margins of its axes
 Points = Sequence[tuple[float, float]]
 Format = Callable[[float], str]
@@ -48,7 +49,8 @@ class Picture:
 class Curves(Picture):
     """Panels of curves over a number that grows tenfold: {panel: {name: points}}.
 
-    Upwards it is tenfold, too, unless `from_zero`.  `ranges`, {name: [(x, from, to)]}, are drawn as upright lines.
+    Upwards it is tenfold, too, unless `from_zero`.  `ranges`, {name: [(x, from, to)]}, are drawn as upright lines; a
+    point that is in `over`, as (panel, name, x), lies higher in truth: it has an arrow, and in words a `>`.
     """
 
     def __init__(
@@ -59,19 +61,24 @@ class Curves(Picture):
         unit: Format,
         from_zero: bool = False,
         ranges: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+        over: Set[tuple[str, str, float]] = frozenset(),
     ) -> None:
         self.title, self.across, self.panels, self.unit, self.from_zero = title, across, panels, unit, from_zero
-        self.ranges = ranges or {}
+        self.ranges, self.over = ranges or {}, over
 
     def __repr__(self) -> str:
         lines = [self.title]
         for panel, curves in self.panels.items():
             lines += [f"{panel}, with {' / '.join(f'{x:,.0f}' for x in _xs(curves))} {self.across}".removeprefix(", ")]
-            lines += [f"  {name}: {' / '.join(self.unit(y) for _, y in points)}" for name, points in curves.items()]
-        return "\n".join(lines)
+            for name, points in curves.items():
+                told = (">" * ((panel, name, x) in self.over) + self.unit(y) for x, y in points)
+                lines.append(f"  {name}: {' / '.join(told)}")
+        return "\n".join([*lines, *[f"> : {OVER}"] * bool(self.over)])
 
     def _drawn(self) -> tuple[str, int]:
         drawn = [_text(20, 32, self.title, size=16)]
+        if self.over:
+            drawn.append(_text(WIDTH - 20, 32, f"↑ {OVER}", anchor="end", size=13))
         for number, (panel, curves) in enumerate(self.panels.items()):
             drawn.append(self._panel(panel, curves, 44 + number * PANEL))
         return "".join(drawn), 50 + len(self.panels) * PANEL
@@ -115,6 +122,9 @@ class Curves(Picture):
             for x, y in points:
                 drawn.append(f'<path transform="translate({across(x):.1f} {up(y):.1f})" d="{sign}" '
                              f'fill="{colour}" stroke="{colour}" stroke-width="2"/>')  # fmt: skip
+                if (panel, name, x) in self.over:
+                    drawn.append(f'<path transform="translate({across(x):.1f} {up(y):.1f})" d="{ARROW}" fill="none" '
+                                 f'stroke="{colour}" stroke-width="2"/>')  # fmt: skip
             aside = 5 * (list(curves).index(name) - (len(curves) - 1) / 2)  # so that none hides another
             for x, least, most in self.ranges.get(name, ()):
                 drawn.append(f'<path d="M{across(x) + aside:.1f} {up(least):.1f}V{up(most):.1f}" stroke="{colour}" '

@@ -60,10 +60,12 @@ class RaceResult:
             names = ", ".join(f"{name} ({share:.0%})" for name, share in busy.items())
             found.append(f"The load generator was the limit, busy or waiting for its CPU, with {names}: "
                          "these may be faster than shown.")  # fmt: skip
-        elif self.rows:
-            most = max(self.rows, key=lambda row: row["busy"])
+        elif many := [row for row in self.rows if row["callers"] > 1]:
+            most = max(many, key=lambda row: row["busy"])
             found.append(f"The load generator was not the limit: busy {most['busy']:.0%} of the time at most, "
                          f"with {most['strategy']}.")  # fmt: skip
+        if any(row["callers"] == 1 for row in self.rows):  # then the two take turns
+            found.append("With one caller the load's own time is part of every answer's: compare the CPU.")
         if any(row["p50_open"] or row["p99_open"] for row in self.rows):
             found.append("> : these callers were still waiting when the time was over.")
         return found
@@ -134,8 +136,11 @@ class RaceResult:
 
     def waits(self) -> Curves:
         """Waiting times against the number of callers: of half of the callers, and of 99 in 100."""
-        panels = {"half wait no longer": self._curves("p50"), "99 of 100 wait no longer": self._curves("p99")}
-        return Curves("Waiting time", "callers at once", panels, time_of)
+        panels, over = {}, set()
+        for panel, what in (("half wait no longer", "p50"), ("99 of 100 wait no longer", "p99")):
+            panels[panel] = self._curves(what)
+            over |= {(panel, row["strategy"], row["callers"]) for row in self.rows if row[f"{what}_open"]}
+        return Curves("Waiting time", "callers at once", panels, time_of, over=over)
 
     def costs(self) -> Bars:
         """CPU of the server for an answer, with the most callers: steadier than a rate, as waiting does not count."""

@@ -76,7 +76,8 @@ def verdict(one: Row, other: Row) -> str:
     names = f"{first['strategy']} and {second['strategy']}"
     times = ahead(rate_of(first), rate_of(second))
     if times is None:
-        return f"{names}: too close to call on this machine"
+        few_rounds = f" in fewer than {ROUNDS} rounds" * (min(first["rounds"], second["rounds"]) < ROUNDS)
+        return f"{names}: too close to call on this machine{few_rounds}"
     if second["busy"] >= FULL:
         return f"{names}: not to be told, for the load generator was too busy to ask more of {second['strategy']}"
     least = "at least " * (first["busy"] >= FULL)
