@@ -147,7 +147,7 @@ exercise_8a = Exercise(
     "exercise_8a",
     _judge_count,
     count_calls,
-    "Every number once, however the callers come. The lock is held for two lines, and never while a caller is awaited.",
+    "Every number once, however the callers come, and none of them waits for what another one says.",
     "begin with a thread for each caller: recv, then read, write and answer",
     "make one threading.Lock() before the loop, for all threads; `with lock:` around read and write",
     "recv stays outside of the lock: b'' means that the caller has left, and OSError that it has reset its call",

@@ -119,13 +119,13 @@ class Curves(Picture):
             line = "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in points)
             drawn.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2.5" '
                          f'stroke-dasharray="{dash}"/>')  # fmt: skip
+            aside = 5 * (list(curves).index(name) - (len(curves) - 1) / 2)  # so that none hides another
             for x, y in points:
                 drawn.append(f'<path transform="translate({across(x):.1f} {up(y):.1f})" d="{sign}" '
                              f'fill="{colour}" stroke="{colour}" stroke-width="2"/>')  # fmt: skip
                 if (panel, name, x) in self.over:
-                    drawn.append(f'<path transform="translate({across(x):.1f} {up(y):.1f})" d="{ARROW}" fill="none" '
-                                 f'stroke="{colour}" stroke-width="2"/>')  # fmt: skip
-            aside = 5 * (list(curves).index(name) - (len(curves) - 1) / 2)  # so that none hides another
+                    drawn.append(f'<path transform="translate({across(x) + aside:.1f} {up(y):.1f})" d="{ARROW}" '
+                                 f'fill="none" stroke="{colour}" stroke-width="2"/>')  # fmt: skip
             for x, least, most in self.ranges.get(name, ()):
                 drawn.append(f'<path d="M{across(x) + aside:.1f} {up(least):.1f}V{up(most):.1f}" stroke="{colour}" '
                              f'stroke-width="1.5"/>')  # fmt: skip

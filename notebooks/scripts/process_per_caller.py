@@ -3,8 +3,8 @@
     python process_per_caller.py [port]
 
 It runs on Linux and on macOS; Windows has no fork(2).  A notebook must not fork: of its kernel's threads the copy has
-none, but it has the locks that they held.  So this is a script of its own.  Who ends it ends no call that stands: each
-child ends when its caller leaves.
+none, but it has the locks that they held.  So this is a script of its own.  Who kills the parent alone ends no
+call that stands: each child ends when its caller leaves.  (Ctrl-C in a terminal goes to all of them.)
 """
 
 import os
