@@ -241,6 +241,24 @@ def has_threads_for(listener, few):
     raise RuntimeError("can't start new thread")
 
 
+def closes_without_threads(listener, few):
+    """The course's own thread_per_caller, to which the system gives no more threads than these; one raises before."""
+    from helpers.strategies import thread_per_caller
+
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    start, left = getattr(threading, name), [few]
+
+    def start_few(*what, **how):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        return start(*what, **how)
+
+    threading.Thread(target=crashes_at_once, args=(listener,)).start()
+    setattr(threading, name, start_few)
+    thread_per_caller(listener)
+
+
 def program(port):
     """The same as a program of its own: `python subjects.py 0`."""
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:

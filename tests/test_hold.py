@@ -161,6 +161,12 @@ def test_no_more_threads():
     assert found.held <= 4 and found.limit == "threads" and HOW_TO_RAISE["threads"] in found.why
 
 
+def test_no_more_threads_for_a_strategy_that_goes_on():
+    """It closes the call, and says nothing of why."""
+    found = hold(functools.partial(subjects.closes_without_threads, few=5), callers=30)
+    assert (found.held, found.limit) == (4, "threads") and HOW_TO_RAISE["threads"] in found.why
+
+
 @pytest.fixture
 def dialling():
     """Callers of nobody in particular."""
