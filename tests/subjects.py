@@ -78,6 +78,17 @@ def with_a_child(listener):
     a_thread_each(listener)
 
 
+def a_process_each(listener):
+    """A child of multiprocessing for each caller: it closes sys.stdin before it does anything."""
+    import multiprocessing
+
+    Process = multiprocessing.get_context("fork").Process
+    while True:
+        connection, _ = listener.accept()
+        Process(target=quietly, args=(connection,)).start()
+        connection.close()
+
+
 # ---------------------------------------------------------------------- wrong ones
 
 

@@ -405,6 +405,13 @@ def test_what_harms_nobody(subject):
     assert not race(subject, callers=3, rounds=1, aim=None).problems
 
 
+def test_a_process_for_each_caller(patient):
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    found = race(subjects.a_process_each, callers=3, rounds=1, aim=None)
+    assert not found.problems and found.rows[0]["served"] == 3
+
+
 def test_callers_who_say_quit_and_dial_again():
     found = race([subjects.a_thread_each, subjects.in_a_loop, subjects.in_turn], callers=3, lines=2, aim=None)
     assert not found.problems and len(found.rows) == 3

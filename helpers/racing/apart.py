@@ -225,9 +225,9 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
     return program
 
 
-def _watch(jobs: queue.SimpleQueue[Job]) -> None:
+def _watch(come: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:
     try:
-        for line in sys.stdin.buffer:
+        for line in come:
             jobs.put(json.loads(line))
     finally:
         leave()
@@ -238,6 +238,9 @@ def main(name: str, life: float) -> None:
     said, silence = os.fdopen(os.dup(1), "wb", buffering=0), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # whatever a server prints is not shown, and does not stand between the answers
     os.dup2(silence, 2)
+    # jobs come elsewhere than by sys.stdin: a child of multiprocessing closes that, and would wait for who reads it
+    come, nothing = os.fdopen(os.dup(0), "rb"), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     late = threading.Timer(life, leave)
     late.daemon = True
     late.start()
@@ -245,7 +248,7 @@ def main(name: str, life: float) -> None:
     work: Callable[[Callable[[], Job], Callable[[Job], object]], object]
     work = importlib.import_module(f"helpers.racing.{name}").work
     jobs = queue.SimpleQueue[Job]()
-    threading.Thread(target=_watch, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_watch, args=(come, jobs), daemon=True).start()
     try:
         work(jobs.get, lambda answer: said.write(json.dumps(answer).encode() + b"\n"))
     except Exception as problem:
