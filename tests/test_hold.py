@@ -16,7 +16,7 @@ import psutil
 import pytest
 import subjects
 
-from helpers.racing import exchange
+from helpers.racing import exchange, load
 from helpers.racing.apart import Apart
 from helpers.racing.contestants import Server
 from helpers.racing.exchange import Exchange, Limit
@@ -101,6 +101,32 @@ def test_who_is_dropped_leaves_nothing():
             end.settimeout(30)
             with end, pytest.raises(ConnectionResetError):
                 end.recv(1)
+
+
+def test_the_patience_with_those_who_do_not_come_is_not_counted(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(load, "clock", lambda: now[0])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        callers = Hold(*listener.getsockname(), 2)
+        heard = []
+
+        def one_is_heard(patience):
+            now[0] += patience if heard else 1.0
+            if not heard:
+                heard.append(callers.callers[0])
+                yield heard[0], True
+
+        monkeypatch.setattr(callers, "heard", one_is_heard)
+        dialled = callers.dial_all(5.0, lambda told: None)
+        assert (dialled["held"], dialled["seconds"]) == (1, 1.0)
+        heard.clear()
+        callers.held *= 2  # two wait for an answer
+        monkeypatch.setattr(callers, "say", lambda *what: None)
+        monkeypatch.setattr(callers.selector, "register", lambda *what: None)
+        spoke = callers.speak_all(5.0)
+        assert (spoke["answered"], spoke["seconds"]) == (1, 1.0)
+        callers.drop()
+        callers.leave()
 
 
 # ---------------------------------------------------------------------- limits of the machine

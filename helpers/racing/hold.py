@@ -36,9 +36,10 @@ class HoldResult:
     """The result of `hold()`.
 
     `held` callers stood on the line at once, of `wanted`, and `answered` of them had a line of theirs answered.
-    `seconds` is the time to dial and greet them, `speaking` that to exchange the lines.  `memory` is the bytes of the
-    server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors", "descriptors of all
-    processes", "ports", "memory", "threads" or "the strategy"; `why` says it in words, and how to raise it.
+    `seconds` is the time until the last was greeted, `speaking` that until the last was answered.  `memory` is the
+    bytes of the server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors",
+    "descriptors of all processes", "ports", "memory", "threads" or "the strategy"; `why` says it in words, and how to
+    raise it.
     """
 
     strategy: str
