@@ -19,8 +19,8 @@ import subjects
 from helpers.racing import exchange, load
 from helpers.racing.apart import Apart
 from helpers.racing.contestants import Server
-from helpers.racing.exchange import Exchange, Limit
-from helpers.racing.hold import HOW_TO_RAISE, HoldResult, hold
+from helpers.racing.exchange import HOW_TO_RAISE, Exchange, Limit
+from helpers.racing.hold import HoldResult, hold
 from helpers.racing.load import Hold
 
 TESTS = Path(__file__).parent

@@ -412,6 +412,22 @@ def test_a_process_for_each_caller(patient):
     assert not found.problems and found.rows[0]["served"] == 3
 
 
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [("descriptors", r"`ulimit -n 4096` .*; where that is refused, root raises"), ("ports", "ip_local_port_range"),
+     ("[Errno 9] odd", "try it with fewer callers")],
+)  # fmt: skip
+def test_a_limit_of_the_machine(limit, words, monkeypatch):
+    ask = Apart.ask
+
+    def met(self, job, seconds):
+        return {"limit": limit} if job["do"] == "talk" else ask(self, job, seconds)
+
+    monkeypatch.setattr(Apart, "ask", met)
+    with pytest.raises(OSError, match=f"can't open 2 sockets, stopped by {re.escape(limit)}: .*{words}"):
+        race(subjects.in_turn, callers=2, rounds=1, aim=None)
+
+
 def test_callers_who_say_quit_and_dial_again():
     found = race([subjects.a_thread_each, subjects.in_a_loop, subjects.in_turn], callers=3, lines=2, aim=None)
     assert not found.problems and len(found.rows) == 3

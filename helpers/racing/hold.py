@@ -12,6 +12,7 @@ from typing import Any
 
 from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Server, Strategy, contestants
+from helpers.racing.exchange import HOW_TO_RAISE
 from helpers.racing.progress import progress
 from helpers.racing.race import layout, quick
 from helpers.racing.race_result import size_of
@@ -19,16 +20,6 @@ from helpers.racing.race_result import size_of
 PATIENCE = 3.0  #: seconds in which nobody is greeted: then no more is to come
 TO_ANSWER = 10.0  #: seconds in which nobody is answered, of those who were greeted
 LONGEST = 120.0  #: seconds that each part may take
-HOW_TO_RAISE = {
-    "descriptors": "run `ulimit -n {more}` in the terminal that starts the course; where that is refused, root raises "
-    "the hard limit in /etc/security/limits.conf (macOS: `sudo launchctl limit maxfiles {more} {more}`)",
-    "descriptors of all processes": "root raises it by `sysctl fs.file-max={more}` (macOS: kern.maxfiles)",
-    "ports": "root makes their range wider, `sysctl net.ipv4.ip_local_port_range='1024 65535'` (macOS: "
-    "net.inet.ip.portrange.first), or callers dial from more addresses, as here on Linux",
-    "memory": "close other programs, or give the container more memory",
-    "threads": "`ulimit -u` allows more, and where the course runs in a container its pids limit; "
-    "each thread wants memory for a stack, too",
-}
 
 
 @dataclass(frozen=True, slots=True)

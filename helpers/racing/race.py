@@ -18,6 +18,7 @@ from typing import Any
 
 from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Contestant, Server, Strategy, contestants
+from helpers.racing.exchange import HOW_TO_RAISE
 from helpers.racing.progress import progress
 from helpers.racing.race_result import RaceResult
 
@@ -133,8 +134,9 @@ class _Race:
         cpu = server.cpu()
         talk = {"do": "talk", **server.address, "callers": callers, **self.how}
         told = load.ask(talk, PATIENCE + self.how["how_long"]["seconds"])
-        if told.pop("limit"):
-            raise OSError(f"the load generator can't open {callers:,} sockets: run `ulimit -n 4096` and start again")
+        if limit := told.pop("limit"):
+            how = HOW_TO_RAISE.get(limit, "try it with fewer callers").format(more=4096)
+            raise OSError(f"the load generator can't open {callers:,} sockets, stopped by {limit}: {how}")
         cpu = 0.0 if server.name in self.uncounted else server.cpu() - cpu
         wrong = told.pop("problem")
         if not wrong and not told["answers"]:
