@@ -252,6 +252,12 @@ def has_threads_for(listener, few):
     raise RuntimeError("can't start new thread")
 
 
+def looks_at_too_many(listener):
+    """As a selector of Windows, which has select() alone."""
+    quietly(listener.accept()[0])
+    raise ValueError("too many file descriptors in select()")
+
+
 def closes_without_threads(listener, few):
     """The course's own thread_per_caller, to which the system gives no more threads than these; one raises before."""
     from helpers.strategies import thread_per_caller

@@ -193,6 +193,11 @@ def test_no_more_threads_for_a_strategy_that_goes_on():
     assert (found.held, found.limit) == (4, "threads") and HOW_TO_RAISE["threads"] in found.why
 
 
+def test_select_looks_at_no_more_for_the_server():
+    found = hold(subjects.looks_at_too_many, callers=30)
+    assert (found.held, found.limit) == (0, "sockets of select()") and HOW_TO_RAISE[found.limit] in found.why
+
+
 @pytest.fixture
 def dialling():
     """Callers of nobody in particular."""
@@ -242,6 +247,19 @@ def test_no_more_sockets(dialling, monkeypatch, number, limit):
     with pytest.raises(Limit, match=f"^{limit}$"):
         dialling.dial(dialling.callers[0])
     assert limit in HOW_TO_RAISE
+
+
+def test_select_looks_at_no_more_for_the_callers(monkeypatch):
+    monkeypatch.setattr(exchange.selectors, "DefaultSelector", exchange.selectors.SelectSelector)
+    monkeypatch.setattr(exchange, "SELECT", 2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        callers = Hold(*listener.getsockname(), 3)
+        for caller in callers.callers[:2]:
+            callers.dial(caller)
+        with pytest.raises(Limit, match=r"^sockets of select\(\)$"):
+            callers.dial(callers.callers[2])
+        callers.drop()
+        callers.leave()
 
 
 # ---------------------------------------------------------------------- its form

@@ -29,8 +29,8 @@ class HoldResult:
     `held` callers stood on the line at once, of `wanted`, and `answered` of them had a line of theirs answered.
     `seconds` is the time until the last was greeted, `speaking` that until the last was answered.  `memory` is the
     bytes of the server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors",
-    "descriptors of all processes", "ports", "memory", "threads" or "the strategy"; `why` says it in words, and how to
-    raise it.
+    "descriptors of all processes", "ports", "memory", "threads", "sockets of select()" (Windows) or "the strategy";
+    `why` says it in words, and how to raise it.
     """
 
     strategy: str
@@ -121,6 +121,8 @@ def _stopped_by(
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
         return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
+    if "too many file descriptors in select" in said:
+        return "sockets of select()", f"the server met it: {HOW_TO_RAISE['sockets of select()']}"
     may_open = server.may_open()
     few = may_open is not None and open_files >= may_open - 8
     if few or "Too many open files" in said:
