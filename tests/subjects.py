@@ -134,6 +134,12 @@ def vanishes(listener):
     os._exit(7)
 
 
+def is_killed(listener):
+    """As the system does when memory runs out."""
+    listener.accept()
+    os.kill(os.getpid(), 9)
+
+
 def accepts_nobody(listener):
     time.sleep(100)
 
@@ -284,4 +290,6 @@ def program(port):
 
 
 if __name__ == "__main__":
+    if "killed" in sys.argv[0]:
+        a_thread_each = is_killed
     program(int(sys.argv[1]))

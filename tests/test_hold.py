@@ -198,6 +198,25 @@ def test_select_looks_at_no_more_for_the_server():
     assert (found.held, found.limit) == (0, "sockets of select()") and HOW_TO_RAISE[found.limit] in found.why
 
 
+@pytest.mark.parametrize("as_a_program", [False, True])
+def test_no_more_memory(as_a_program, tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("here nothing tells that a process was killed")
+    script = tmp_path / "killed.py"
+    script.write_text((TESTS / "subjects.py").read_text())
+    found = hold(script if as_a_program else subjects.is_killed, callers=30)
+    assert (found.held, found.limit) == (0, "memory")
+    words = "the system killed the server's process, as it does when memory runs out: "
+    assert found.why == words + HOW_TO_RAISE["memory"]
+
+
+def test_who_tells_why_it_ends_was_not_killed(monkeypatch):
+    """Though it ends itself so, to take its children with it."""
+    monkeypatch.setattr(Server, "give", lambda self, job: Apart.give(self, {"no job": 0}))
+    found = hold(subjects.in_turn, callers=30)
+    assert (found.limit, found.why) == ("the strategy", "ended: in_turn failed: KeyError: 'cpus'")
+
+
 @pytest.fixture
 def dialling():
     """Callers of nobody in particular."""

@@ -19,6 +19,7 @@ import subjects
 import helpers
 from helpers.racing import contestants as contestants_module
 from helpers.racing.apart import Apart
+from helpers.racing.contestants import BY_THE_SYSTEM
 from helpers.racing.packing import PackError
 from helpers.racing.race import layout, race
 from helpers.racing.race_result import RaceResult, size_of, time_of
@@ -362,6 +363,7 @@ WRONG = [
     (subjects.crashes_in_its_tasks, r"hung up on caller \d, unanswered, .* in a thread or a task: ZeroDivisionError"),
     (subjects.returns, "ended: it returned"),
     (subjects.vanishes, "ended: its process is gone"),
+    (subjects.is_killed, f"ended: {'its process is gone' if sys.platform == 'win32' else BY_THE_SYSTEM}$"),
     (subjects.accepts_nobody, "answered none of 3 callers, and greeted none"),
     (subjects.is_busy, "answered none of 3 callers, and greeted none"),
     (subjects.says_nothing, "answered none of 3 callers, and greeted none"),

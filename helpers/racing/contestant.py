@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from helpers.racing.apart import pin, raise_limit, start
+from helpers.racing.apart import KILLED, pin, raise_limit, start
 
 BACKLOG = 1024  #: the same for all: the defaults differ, and a queue that overflows makes callers wait for a second
 FILE = "<the strategy>"
@@ -112,4 +112,6 @@ def run_program(command: list[str], tell: Tell) -> None:
             last = b"nothing more"
         elif line.strip():
             last = line.strip()[:200]
-    tell({"ended": f"with status {program.wait()}; the last it said was: {last.decode(errors='replace')}"})
+    status = program.wait()
+    words = f"with status {status}; the last it said was: {last.decode(errors='replace')}"
+    tell({"ended": words, "killed": status == KILLED})

@@ -13,10 +13,11 @@ from typing import Any
 import psutil
 
 from helpers.programs import compile_c
-from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.apart import Apart, Failed, Gone, Silent
 from helpers.racing.packing import PackError, pack
 
 Strategy = Callable[[Any], Any] | str | Path
+BY_THE_SYSTEM = "the system killed the server's process, as it does when memory runs out"
 START = 30.0  #: seconds that a server may take until it listens
 
 
@@ -103,6 +104,7 @@ class Server(Apart):
         self.address: dict[str, Any] = {}
         self.descriptors: int | None = None
         self.complaint = self._ended = ""
+        self.killed = False  #: has the system ended it, as it does when memory runs out?
         self._process_of_it: psutil.Process | None = None
         try:
             self.give(contestant.job | {"cpus": cpus})
@@ -116,7 +118,7 @@ class Server(Apart):
             try:
                 self._take(self.hear(START))
             except Gone as problem:
-                self._ended = self._ended or str(problem)
+                self._is_gone(problem, str(problem))
                 return False
             if self._ended:
                 return False
@@ -128,6 +130,13 @@ class Server(Apart):
             self._process_of_it = psutil.Process(told["pid"])
         self.complaint = told.get("complaint", self.complaint)
         self._ended = told.get("ended", self._ended)
+        if told.get("killed"):
+            self.killed, self._ended = True, BY_THE_SYSTEM
+
+    def _is_gone(self, problem: Gone, words: str) -> None:
+        """It has ended, and told no more."""
+        self.killed = not isinstance(problem, (Failed, Silent)) and self.was_killed()
+        self._ended = BY_THE_SYSTEM if self.killed else words
 
     def problem(self, patience: float = 0.0) -> str:
         """What ended it, in words; "" while it runs.  It is given some seconds to say so."""
@@ -136,8 +145,8 @@ class Server(Apart):
                 self._take(self.hear(patience))
         except Silent:
             return ""
-        except Gone:
-            self._ended = "its process is gone"
+        except Gone as problem:
+            self._is_gone(problem, "its process is gone")
         return f"ended: {self._ended}"
 
     def wrong(self, seen: str) -> str:

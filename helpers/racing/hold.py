@@ -11,7 +11,7 @@ from textwrap import wrap
 from typing import Any
 
 from helpers.racing.apart import Apart, none_left
-from helpers.racing.contestants import Server, Strategy, contestants
+from helpers.racing.contestants import BY_THE_SYSTEM, Server, Strategy, contestants
 from helpers.racing.exchange import HOW_TO_RAISE
 from helpers.racing.progress import progress
 from helpers.racing.race import layout, quick
@@ -117,6 +117,8 @@ def _stopped_by(
         met = f"the callers' process may open {files:,} files" if files and "descr" in limit else "the callers met it"
         how = HOW_TO_RAISE.get(limit, "").format(more=more)
         return limit, f"{met}: {how}" + (f"; the server {said}" if said else "")
+    if server.killed:
+        return "memory", f"{BY_THE_SYSTEM}: {HOW_TO_RAISE['memory']}"
     if "start new thread" in said or "start a thread" in said:
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
