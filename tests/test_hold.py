@@ -290,6 +290,11 @@ def test_bounds(callers):
         hold(subjects.in_turn, callers=callers)
 
 
+def test_one_at_a_time():
+    with pytest.raises(TypeError, match="hold tries one strategy at a time"):
+        hold([subjects.in_turn, subjects.in_a_loop])
+
+
 def test_without_a_compiler(tmp_path, monkeypatch):
     source = tmp_path / "server.c"
     source.write_text("")

@@ -325,12 +325,29 @@ def test_quick_is_the_same_race_shorter(monkeypatch):
     "asked",
     [
         {"callers": 0}, {"callers": 1001}, {"callers": ()}, {"callers": (1, -1)}, {"callers": 1.5}, {"seconds": 0},
-        {"seconds": 11}, {"rounds": 0}, {"rounds": 16}, {"lines": 0}, {"pause": -1}, {"pause": 2},
+        {"seconds": 11}, {"rounds": 0}, {"rounds": 16}, {"lines": 0}, {"pause": -1}, {"pause": 2}, {"callers": 10.0},
+        {"callers": [1, "a"]}, {"callers": [1, None]}, {"callers": None}, {"seconds": "1"}, {"pause": None},
+        {"rounds": 2.5}, {"rounds": None}, {"lines": 1.5}, {"lines": -1}, {"seconds": float("nan")},
     ],
 )  # fmt: skip
 def test_bounds(asked):
-    with pytest.raises((ValueError, TypeError)):
+    (name,) = asked
+    with pytest.raises((ValueError, TypeError), match=f"{name}: "):
         race(subjects.in_turn, **asked)
+
+
+@pytest.mark.parametrize("second", [subjects.in_a_loop, "selector_loop", Path("server.c"), [subjects.in_a_loop]])
+def test_several_that_are_not_in_a_list(second):
+    with pytest.raises(TypeError, match=r"give several strategies in a list: race\(\["):
+        race(subjects.in_turn, second)
+
+
+def yields(listener):
+    yield listener.accept()
+
+
+async def yields_in_a_loop(listener):
+    yield listener
 
 
 @pytest.mark.parametrize(
@@ -339,6 +356,11 @@ def test_bounds(asked):
         ([], ValueError, "nobody takes part"),
         ([subjects.in_turn, subjects.in_turn], ValueError, "two are called in_turn: give them names of their own"),
         ([5], PackError, "5 is no strategy: give a function of a listener"),
+        (None, PackError, "None is no strategy: give a function of a listener"),
+        ({5: subjects.in_turn}, TypeError, "the names are strings, and 5 is none"),
+        (yields, PackError, "yields is a generator function"),
+        (yields_in_a_loop, PackError, "yields_in_a_loop is a generator function"),
+        (functools.partial(yields), PackError, "this is a generator function"),
         ([Path("nowhere.c")], ValueError, "there is no file nowhere.c"),
     ],
 )

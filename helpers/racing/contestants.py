@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -35,11 +36,14 @@ def contestants(strategies: Strategy | Iterable[Strategy] | Mapping[str, Strateg
 
     A strategy is a function of a listener (or an `async def`), the name of one in `helpers.strategies`, or the path of
     a program, C source (`.c`), which is compiled, or a Python script: started as `program 0`, it prints its port.
-    ValueError: a name is unknown, or two have the same; PackError (a TypeError): a function can't go to a process.
+    ValueError: a name is unknown, or two have the same; PackError (a TypeError): this is no strategy, or a function
+    that can't go to a process.
     """
     if isinstance(strategies, Mapping):
+        if wrong := [name for name in strategies if not isinstance(name, str)]:
+            raise TypeError(f"in a dict {{name: strategy}} the names are strings, and {wrong[0]!r} is none")
         found = [contestant(strategy, name) for name, strategy in strategies.items()]
-    elif callable(strategies) or isinstance(strategies, (str, Path)):
+    elif callable(strategies) or isinstance(strategies, (str, Path)) or not isinstance(strategies, Iterable):
         found = [contestant(strategies)]
     else:
         found = [contestant(strategy) for strategy in strategies]
@@ -63,6 +67,9 @@ def contestant(strategy: Strategy, name: str = "") -> Contestant:
         name, strategy = name or strategy, known[strategy]
     if not callable(strategy):
         raise PackError(f"{strategy!r} is no strategy: give a function of a listener, a name, or the path of a program")
+    if inspect.isgeneratorfunction(strategy) or inspect.isasyncgenfunction(strategy):
+        words = getattr(strategy, "__name__", "this")
+        raise PackError(f"{words} is a generator function, for it has a yield in it: called, it would serve nobody")
     source, called = pack(strategy)
     return Contestant(name or called, {"source": source, "name": called, "path": [path or "." for path in sys.path]})
 

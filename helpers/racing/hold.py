@@ -64,7 +64,9 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     """
     if not isinstance(callers, int) or not 2 <= callers <= 50_000:
         raise ValueError("callers: a whole number from 2 to 50,000")
-    (one,) = contestants([strategy])
+    one, *others = contestants(strategy)
+    if others:
+        raise TypeError("hold tries one strategy at a time: call it for each, as in hold(selector_loop)")
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
     callers, patience = (min(callers, 200), PATIENCE / 6) if quick() else (callers, PATIENCE)
