@@ -523,6 +523,14 @@ def test_a_signal_in_the_middle(how, monkeypatch):
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+CLASSES = """
+from dataclasses import dataclass
+from enum import Enum
+class Left(Exception): pass
+@dataclass
+class Line: text: bytes
+class State(Enum): OPEN, OVER = range(2)
+"""
 CELL = """
 from helpers import socket
 import threading
@@ -539,7 +547,9 @@ def one(connection):
         connection.sendall(GREETING)
         for line in lines:
             with lock:
-                connection.sendall(b"%d %b" % (counter.next(), line))
+                connection.sendall(b"%d %b" % (counter.next(), Line(line).text))
+            if State.OPEN is State.OVER:
+                raise Left
 def from_a_cell(listener):
     assert isinstance(listener, socket.socket) and "recorded" not in socket.__name__
     while True:
@@ -549,6 +559,7 @@ def from_a_cell(listener):
 
 def test_a_cell_of_a_notebook_races():
     with Kernel(TESTS.parent) as kernel:
+        kernel.run(CLASSES)
         kernel.run(CELL)
         kernel.run("from helpers import race\nresult = race(from_a_cell, callers=(1, 3), aim=None)")
         assert kernel.ask("(result.problems, result.names)") == ({}, ["from_a_cell"])
