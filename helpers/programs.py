@@ -24,8 +24,11 @@ def compile_c(source: str | Path, *options: str) -> Path | None:
         return None
     source = Path(source).resolve()
     program, made = source.with_suffix(".out"), source.with_suffix(f".{os.getpid()}.out")
-    subprocess.run([compiler, "-Wall", "-Wextra", *options, "-o", str(made), str(source)], check=True, timeout=60)
-    made.replace(program)  # in one step: another notebook may be about to start it
+    try:
+        subprocess.run([compiler, "-Wall", "-Wextra", *options, "-o", str(made), str(source)], check=True, timeout=60)
+        made.replace(program)  # in one step: another notebook may be about to start it
+    finally:
+        made.unlink(missing_ok=True)  # an interrupt may leave it, half made
     return program
 
 

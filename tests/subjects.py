@@ -78,6 +78,17 @@ def with_a_child(listener):
     a_thread_each(listener)
 
 
+def a_process_each(listener):
+    """A child of multiprocessing for each caller: it closes sys.stdin before it does anything."""
+    import multiprocessing
+
+    Process = multiprocessing.get_context("fork").Process
+    while True:
+        connection, _ = listener.accept()
+        Process(target=quietly, args=(connection,)).start()
+        connection.close()
+
+
 # ---------------------------------------------------------------------- wrong ones
 
 
@@ -121,6 +132,12 @@ def returns(listener):
 def vanishes(listener):
     listener.accept()
     os._exit(7)
+
+
+def is_killed(listener):
+    """As the system does when memory runs out."""
+    listener.accept()
+    os.kill(os.getpid(), 9)
 
 
 def accepts_nobody(listener):
@@ -241,6 +258,30 @@ def has_threads_for(listener, few):
     raise RuntimeError("can't start new thread")
 
 
+def looks_at_too_many(listener):
+    """As a selector of Windows, which has select() alone."""
+    quietly(listener.accept()[0])
+    raise ValueError("too many file descriptors in select()")
+
+
+def closes_without_threads(listener, few):
+    """The course's own thread_per_caller, to which the system gives no more threads than these; one raises before."""
+    from helpers.strategies import thread_per_caller
+
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    start, left = getattr(threading, name), [few]
+
+    def start_few(*what, **how):
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        return start(*what, **how)
+
+    threading.Thread(target=crashes_at_once, args=(listener,)).start()
+    setattr(threading, name, start_few)
+    thread_per_caller(listener)
+
+
 def program(port):
     """The same as a program of its own: `python subjects.py 0`."""
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
@@ -249,4 +290,6 @@ def program(port):
 
 
 if __name__ == "__main__":
+    if "killed" in sys.argv[0]:
+        a_thread_each = is_killed
     program(int(sys.argv[1]))

@@ -151,10 +151,13 @@ load.give({{"do": "talk", **server.address, "callers": 3, "warm": 0.1, "seconds"
 print("ready", flush=True)
 time.sleep(60)
 """
+FORKS = "subjects.a_process_each" if hasattr(os, "fork") else "subjects.in_turn"
 PROGRAM = "__import__('pathlib').Path(subjects.__file__)"
 
 
-@pytest.mark.parametrize("subject", ["subjects.a_thread_each", "subjects.with_a_child", "subjects.is_busy", PROGRAM])
+@pytest.mark.parametrize(
+    "subject", ["subjects.a_thread_each", "subjects.with_a_child", "subjects.is_busy", PROGRAM, FORKS]
+)
 def test_nothing_stays_when_who_started_it_is_killed(subject):
     code = KILLED.format(tests=os.path.dirname(__file__), subject=subject)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:

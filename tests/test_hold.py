@@ -16,11 +16,11 @@ import psutil
 import pytest
 import subjects
 
-from helpers.racing import exchange
+from helpers.racing import exchange, load
 from helpers.racing.apart import Apart
 from helpers.racing.contestants import Server
-from helpers.racing.exchange import Exchange, Limit
-from helpers.racing.hold import HOW_TO_RAISE, HoldResult, hold
+from helpers.racing.exchange import HOW_TO_RAISE, Exchange, Limit
+from helpers.racing.hold import HoldResult, hold
 from helpers.racing.load import Hold
 
 TESTS = Path(__file__).parent
@@ -103,6 +103,32 @@ def test_who_is_dropped_leaves_nothing():
                 end.recv(1)
 
 
+def test_the_patience_with_those_who_do_not_come_is_not_counted(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(load, "clock", lambda: now[0])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        callers = Hold(*listener.getsockname(), 2)
+        heard = []
+
+        def one_is_heard(patience):
+            now[0] += patience if heard else 1.0
+            if not heard:
+                heard.append(callers.callers[0])
+                yield heard[0], True
+
+        monkeypatch.setattr(callers, "heard", one_is_heard)
+        dialled = callers.dial_all(5.0, lambda told: None)
+        assert (dialled["held"], dialled["seconds"]) == (1, 1.0)
+        heard.clear()
+        callers.held *= 2  # two wait for an answer
+        monkeypatch.setattr(callers, "say", lambda *what: None)
+        monkeypatch.setattr(callers.selector, "register", lambda *what: None)
+        spoke = callers.speak_all(5.0)
+        assert (spoke["answered"], spoke["seconds"]) == (1, 1.0)
+        callers.drop()
+        callers.leave()
+
+
 # ---------------------------------------------------------------------- limits of the machine
 
 
@@ -161,6 +187,36 @@ def test_no_more_threads():
     assert found.held <= 4 and found.limit == "threads" and HOW_TO_RAISE["threads"] in found.why
 
 
+def test_no_more_threads_for_a_strategy_that_goes_on():
+    """It closes the call, and says nothing of why."""
+    found = hold(functools.partial(subjects.closes_without_threads, few=5), callers=30)
+    assert (found.held, found.limit) == (4, "threads") and HOW_TO_RAISE["threads"] in found.why
+
+
+def test_select_looks_at_no_more_for_the_server():
+    found = hold(subjects.looks_at_too_many, callers=30)
+    assert (found.held, found.limit) == (0, "sockets of select()") and HOW_TO_RAISE[found.limit] in found.why
+
+
+@pytest.mark.parametrize("as_a_program", [False, True])
+def test_no_more_memory(as_a_program, tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("here nothing tells that a process was killed")
+    script = tmp_path / "killed.py"
+    script.write_text((TESTS / "subjects.py").read_text())
+    found = hold(script if as_a_program else subjects.is_killed, callers=30)
+    assert (found.held, found.limit) == (0, "memory")
+    words = "the system killed the server's process, as it does when memory runs out: "
+    assert found.why == words + HOW_TO_RAISE["memory"]
+
+
+def test_who_tells_why_it_ends_was_not_killed(monkeypatch):
+    """Though it ends itself so, to take its children with it."""
+    monkeypatch.setattr(Server, "give", lambda self, job: Apart.give(self, {"no job": 0}))
+    found = hold(subjects.in_turn, callers=30)
+    assert (found.limit, found.why) == ("the strategy", "ended: in_turn failed: KeyError: 'cpus'")
+
+
 @pytest.fixture
 def dialling():
     """Callers of nobody in particular."""
@@ -212,6 +268,19 @@ def test_no_more_sockets(dialling, monkeypatch, number, limit):
     assert limit in HOW_TO_RAISE
 
 
+def test_select_looks_at_no_more_for_the_callers(monkeypatch):
+    monkeypatch.setattr(exchange.selectors, "DefaultSelector", exchange.selectors.SelectSelector)
+    monkeypatch.setattr(exchange, "SELECT", 2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        callers = Hold(*listener.getsockname(), 3)
+        for caller in callers.callers[:2]:
+            callers.dial(caller)
+        with pytest.raises(Limit, match=r"^sockets of select\(\)$"):
+            callers.dial(callers.callers[2])
+        callers.drop()
+        callers.leave()
+
+
 # ---------------------------------------------------------------------- its form
 
 
@@ -219,6 +288,11 @@ def test_no_more_sockets(dialling, monkeypatch, number, limit):
 def test_bounds(callers):
     with pytest.raises(ValueError, match="from 2 to 50,000"):
         hold(subjects.in_turn, callers=callers)
+
+
+def test_one_at_a_time():
+    with pytest.raises(TypeError, match="hold tries one strategy at a time"):
+        hold([subjects.in_turn, subjects.in_a_loop])
 
 
 def test_without_a_compiler(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 import subjects
 
 from helpers import recorded_select, recorded_socket
+from helpers.racing import packing
 from helpers.racing.packing import PackError, pack
 
 CELLS = count(1)
@@ -23,6 +24,8 @@ def cell(source, **names):
     source, filename = dedent(source).strip() + "\n", f"<cell {next(CELLS)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     space = {"__name__": "__main__", **names}
+    if source.startswith("%%"):  # the line of a role's cell is a part of its text
+        source = "\n" + source.partition("\n")[2]
     exec(compile(source, filename, "exec"), space)
     return space
 
@@ -71,12 +74,60 @@ def test_a_function_alone():
         "import functools\ndef same(g):\n    @functools.wraps(g)\n    def inner(): return g()\n    return inner\n"
         "@same\ndef f(): return 3",
         "connection = 'a name outside'\ndef f():\n    connection = 3\n    return connection",
+        "class Left(Exception): pass\ndef f():\n    try: raise Left(3)\n    except Left as left: return left.args[0]",
+        "class Left(Exception):\n    'It hung up.'\nclass Early(Left): N = 3\nGone = Early\ndef f(): return Gone.N",
+        "from dataclasses import dataclass, field\nN = 3\n@dataclass(order=True)\nclass Call:\n    number: int = N\n"
+        "    said: list = field(default_factory=list)\ndef f(): return Call().number",
+        "import dataclasses\n@dataclasses.dataclass(frozen=True, slots=True)\nclass Call:\n    number: int\n"
+        "def f(): return Call(3).number",
+        "from typing import NamedTuple\nclass Call(NamedTuple):\n    number: int\n    name: str = 'Ann'\n"
+        "def f(): return Call(3).number",
+        "import enum\nclass State(enum.Enum):\n    OPEN = enum.auto()\n    OVER = 3\ndef f(): return State.OVER.value",
+        "from enum import Enum\nSIZE = 3\nclass State(Enum):\n    OVER = 1\n    def get(self): return SIZE\n"
+        "def f(): return State.OVER.get()",
+        "from collections import namedtuple\nNAMES = 'number name'\nCall = namedtuple('Call', NAMES)\n"
+        "def f(): return Call(3, 'Ann').number",
+        "from collections import namedtuple\nclass Call(namedtuple('Call', 'number')): pass\n"
+        "def f(): return Call(3).number",
+        "N = 3\nclass A:\n    @property\n    def n(self): return N\ndef f(): return A().n",
+        "N = 3\nclass A:\n    @staticmethod\n    def n(): return N\ndef f(): return A.n()",
+        "N = 3\nclass A:\n    @classmethod\n    def n(cls): return N\ndef f(): return A.n()",
+        "%%server\nclass Left(Exception): N = 3\nclass More(Left):\n    def n(self): return self.N\n"
+        "def f(): return More().n()",
     ],
 )  # fmt: skip
 def test_what_it_names_goes_along(source):
     space = cell(source)
     assert space["f"]() == 3
     assert unpacked(space["f"])() == 3
+
+
+def test_a_class_of_another_cell():
+    """Of its definitions the newest is what it is; and what is no Python at all harms nobody."""
+    made = "from collections import namedtuple\nLOW = {0}\nclass Left(Exception): N = LOW\n"
+    made += "Pair = namedtuple('Pair', 'a b')"
+    cell(made.format(1))
+    names = cell(made.format(3))
+    linecache.cache["<no Python>"] = (4, None, ["a b\n"], "<no Python>")
+    f = cell("def f(): return Left.N, Pair(1, 2).b", **names)["f"]
+    assert unpacked(f)() == (3, 2)
+
+
+def test_the_cell_that_ran_last_made_the_class(monkeypatch):
+    """IPython has one file for a cell that runs again as it was."""
+
+    class Shell:
+        def __init__(self):
+            self.compile = self
+            self._filename_map = {}
+
+    shell = Shell()
+    monkeypatch.setattr(packing, "current_shell", lambda: shell)
+    names = cell("class Left(Exception): N = 1")
+    first = next(reversed(linecache.cache))
+    cell("class Left(Exception): N = 2")
+    shell._filename_map.update({next(reversed(linecache.cache)): 2, first: 3})
+    assert unpacked(cell("def f(): return Left.N", **names)["f"])() == 1
 
 
 def test_only_what_it_names_goes_along():
@@ -119,6 +170,8 @@ def test_a_partial():
         ("import os\nfile = open(os.devnull)\ndef f(): return file", "file is a TextIOWrapper, and can't be sent"),
         ("def make():\n    n = 0\n    def f():\n        nonlocal n\n    return f\nf = make()", "can't stand alone"),
         ("def f(): return 3\ng = f\ndef f(): return g()", "two different things are called f"),
+        ("class A:\n    def f(self): return 3\nf = A().f", "A.f is a method of an object of the notebook"),
+        ("class A:\n    @classmethod\n    def f(cls): return 3\nf = A.f", "A.f is a method of an object of"),
         ("big = bytes(2_000_000)\ndef f(): return big", "big has 2,000,0.. bytes: too much"),
     ],
 )  # fmt: skip
@@ -140,7 +193,7 @@ def test_an_open_socket_can_not_go():
 def test_a_function_without_source():
     space = {"__name__": "__main__"}
     exec("def f(): pass", space)
-    with pytest.raises(PackError, match="the source of f can't be found: write it in a cell"):
+    with pytest.raises(PackError, match=r"the source of f can't be found: write it in a cell.*not below %%time"):
         pack(space["f"])
 
 

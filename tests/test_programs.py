@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,18 @@ def test_a_c_program_is_compiled_with_all_warnings(tmp_path):
     source.write_text("int main(void) { return nobody; }\n")
     with pytest.raises(subprocess.CalledProcessError):
         compile_c(source)
+
+
+def test_a_compiler_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
+    def interrupted(command, **how):
+        Path(command[command.index("-o") + 1]).write_text("half of a program")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs.shutil, "which", lambda name: name)
+    monkeypatch.setattr(programs.subprocess, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compile_c(tmp_path / "hello.c")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_compiler_there_is_no_program(monkeypatch, tmp_path):

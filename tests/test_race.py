@@ -19,6 +19,7 @@ import subjects
 import helpers
 from helpers.racing import contestants as contestants_module
 from helpers.racing.apart import Apart
+from helpers.racing.contestants import BY_THE_SYSTEM
 from helpers.racing.curves import ARROW
 from helpers.racing.packing import PackError
 from helpers.racing.race import layout, race
@@ -342,12 +343,29 @@ def test_quick_is_the_same_race_shorter(monkeypatch):
     "asked",
     [
         {"callers": 0}, {"callers": 1001}, {"callers": ()}, {"callers": (1, -1)}, {"callers": 1.5}, {"seconds": 0},
-        {"seconds": 11}, {"rounds": 0}, {"rounds": 16}, {"lines": 0}, {"pause": -1}, {"pause": 2},
+        {"seconds": 11}, {"rounds": 0}, {"rounds": 16}, {"lines": 0}, {"pause": -1}, {"pause": 2}, {"callers": 10.0},
+        {"callers": [1, "a"]}, {"callers": [1, None]}, {"callers": None}, {"seconds": "1"}, {"pause": None},
+        {"rounds": 2.5}, {"rounds": None}, {"lines": 1.5}, {"lines": -1}, {"seconds": float("nan")},
     ],
 )  # fmt: skip
 def test_bounds(asked):
-    with pytest.raises((ValueError, TypeError)):
+    (name,) = asked
+    with pytest.raises((ValueError, TypeError), match=f"{name}: "):
         race(subjects.in_turn, **asked)
+
+
+@pytest.mark.parametrize("second", [subjects.in_a_loop, "selector_loop", Path("server.c"), [subjects.in_a_loop]])
+def test_several_that_are_not_in_a_list(second):
+    with pytest.raises(TypeError, match=r"give several strategies in a list: race\(\["):
+        race(subjects.in_turn, second)
+
+
+def yields(listener):
+    yield listener.accept()
+
+
+async def yields_in_a_loop(listener):
+    yield listener
 
 
 @pytest.mark.parametrize(
@@ -356,6 +374,11 @@ def test_bounds(asked):
         ([], ValueError, "nobody takes part"),
         ([subjects.in_turn, subjects.in_turn], ValueError, "two are called in_turn: give them names of their own"),
         ([5], PackError, "5 is no strategy: give a function of a listener"),
+        (None, PackError, "None is no strategy: give a function of a listener"),
+        ({5: subjects.in_turn}, TypeError, "the names are strings, and 5 is none"),
+        (yields, PackError, "yields is a generator function"),
+        (yields_in_a_loop, PackError, "yields_in_a_loop is a generator function"),
+        (functools.partial(yields), PackError, "this is a generator function"),
         ([Path("nowhere.c")], ValueError, "there is no file nowhere.c"),
     ],
 )
@@ -380,6 +403,7 @@ WRONG = [
     (subjects.crashes_in_its_tasks, r"hung up on caller \d, unanswered, .* in a thread or a task: ZeroDivisionError"),
     (subjects.returns, "ended: it returned"),
     (subjects.vanishes, "ended: its process is gone"),
+    (subjects.is_killed, f"ended: {'its process is gone' if sys.platform == 'win32' else BY_THE_SYSTEM}$"),
     (subjects.accepts_nobody, "answered none of 3 callers, and greeted none"),
     (subjects.is_busy, "answered none of 3 callers, and greeted none"),
     (subjects.says_nothing, "answered none of 3 callers, and greeted none"),
@@ -421,6 +445,29 @@ def test_more_than_it_has_room_for():
 @pytest.mark.parametrize("subject", [subjects.talkative, subjects.with_a_child])
 def test_what_harms_nobody(subject):
     assert not race(subject, callers=3, rounds=1, aim=None).problems
+
+
+def test_a_process_for_each_caller(patient):
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    found = race(subjects.a_process_each, callers=3, rounds=1, aim=None)
+    assert not found.problems and found.rows[0]["served"] == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [("descriptors", r"`ulimit -n 4096` .*; where that is refused, root raises"), ("ports", "ip_local_port_range"),
+     ("[Errno 9] odd", "try it with fewer callers")],
+)  # fmt: skip
+def test_a_limit_of_the_machine(limit, words, monkeypatch):
+    ask = Apart.ask
+
+    def met(self, job, seconds):
+        return {"limit": limit} if job["do"] == "talk" else ask(self, job, seconds)
+
+    monkeypatch.setattr(Apart, "ask", met)
+    with pytest.raises(OSError, match=f"can't open 2 sockets, stopped by {re.escape(limit)}: .*{words}"):
+        race(subjects.in_turn, callers=2, rounds=1, aim=None)
 
 
 def test_callers_who_say_quit_and_dial_again():
@@ -494,6 +541,14 @@ def test_a_signal_in_the_middle(how, monkeypatch):
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+CLASSES = """
+from dataclasses import dataclass
+from enum import Enum
+class Left(Exception): pass
+@dataclass
+class Line: text: bytes
+class State(Enum): OPEN, OVER = range(2)
+"""
 CELL = """
 from helpers import socket
 import threading
@@ -510,7 +565,9 @@ def one(connection):
         connection.sendall(GREETING)
         for line in lines:
             with lock:
-                connection.sendall(b"%d %b" % (counter.next(), line))
+                connection.sendall(b"%d %b" % (counter.next(), Line(line).text))
+            if State.OPEN is State.OVER:
+                raise Left
 def from_a_cell(listener):
     assert isinstance(listener, socket.socket) and "recorded" not in socket.__name__
     while True:
@@ -520,6 +577,7 @@ def from_a_cell(listener):
 
 def test_a_cell_of_a_notebook_races():
     with Kernel(TESTS.parent) as kernel:
+        kernel.run(CLASSES)
         kernel.run(CELL)
         kernel.run("from helpers import race\nresult = race(from_a_cell, callers=(1, 3), aim=None)")
         assert kernel.ask("(result.problems, result.names)") == ({}, ["from_a_cell"])

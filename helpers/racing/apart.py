@@ -26,11 +26,16 @@ from types import ModuleType, TracebackType
 from typing import IO, Any, Self
 
 LOOK = 0.1  #: seconds after which a wait lets an interrupt in, on systems where that does not end a wait by itself
+KILLED = -9  #: the status of a process that SIGKILL ended
 Job = dict[str, Any]
 
 
 class Gone(RuntimeError):
     """The process has ended."""
+
+
+class Failed(Gone):
+    """The process has ended, and told why."""
 
 
 class Silent(Gone):
@@ -45,7 +50,7 @@ class Apart:
         if os.name == "nt":
             own = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         self.name, self._told = name, queue.SimpleQueue[Job | None]()
-        self.starter = threading.get_ident()
+        self.starter, self._struck = threading.get_ident(), False
         _begun.append(self)
         with _in_one_piece():
             self._process = subprocess.Popen(
@@ -76,7 +81,7 @@ class Apart:
             raise Gone(f"{self.name} has ended") from problem
 
     def hear(self, seconds: float) -> Job:
-        """What it says next.  Gone: it has ended; Silent: it says nothing for so long."""
+        """What it says next.  Gone: it has ended (Failed: and told why); Silent: it says nothing for so long."""
         until = time.monotonic() + seconds
         while True:
             left = until - time.monotonic()
@@ -90,7 +95,7 @@ class Apart:
                 self._told.put(None)  # for who asks again
                 raise Gone(f"{self.name} has ended")
             if "failed" in told:
-                raise Gone(f"{self.name} failed: {told['failed']}")
+                raise Failed(f"{self.name} failed: {told['failed']}")
             return told
 
     def ask(self, job: Job, seconds: float) -> Job:
@@ -98,11 +103,19 @@ class Apart:
         self.give(job)
         return self.hear(seconds)
 
+    def was_killed(self) -> bool:
+        """Has the system killed it, and not `strike`?  It is asked of one that has ended, or is about to."""
+        try:
+            return self._process.wait(1.0) == KILLED and not self._struck  # its pipe may be closed a moment before
+        except subprocess.TimeoutExpired:
+            return False
+
     def strike(self) -> None:
         """End the process, and what it has started, where the system can do that at once; wait for nothing."""
         try:
             # not waited for yet, it still has its number, and its group
             if hasattr(os, "killpg") and self._process.returncode is None:
+                self._struck = True
                 os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # nobody is left in it (macOS says the second)
             pass
@@ -225,9 +238,9 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
     return program
 
 
-def _watch(jobs: queue.SimpleQueue[Job]) -> None:
+def _watch(come: IO[bytes], jobs: queue.SimpleQueue[Job]) -> None:
     try:
-        for line in sys.stdin.buffer:
+        for line in come:
             jobs.put(json.loads(line))
     finally:
         leave()
@@ -238,6 +251,9 @@ def main(name: str, life: float) -> None:
     said, silence = os.fdopen(os.dup(1), "wb", buffering=0), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # whatever a server prints is not shown, and does not stand between the answers
     os.dup2(silence, 2)
+    # jobs come elsewhere than by sys.stdin: a child of multiprocessing closes that, and would wait for who reads it
+    come, nothing = os.fdopen(os.dup(0), "rb"), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     late = threading.Timer(life, leave)
     late.daemon = True
     late.start()
@@ -245,7 +261,7 @@ def main(name: str, life: float) -> None:
     work: Callable[[Callable[[], Job], Callable[[Job], object]], object]
     work = importlib.import_module(f"helpers.racing.{name}").work
     jobs = queue.SimpleQueue[Job]()
-    threading.Thread(target=_watch, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_watch, args=(come, jobs), daemon=True).start()
     try:
         work(jobs.get, lambda answer: said.write(json.dumps(answer).encode() + b"\n"))
     except Exception as problem:

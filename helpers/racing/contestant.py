@@ -20,10 +20,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from helpers.racing.apart import pin, raise_limit, start
+from helpers.racing.apart import KILLED, pin, raise_limit, start
 
 BACKLOG = 1024  #: the same for all: the defaults differ, and a queue that overflows makes callers wait for a second
 FILE = "<the strategy>"
+NO_THREAD = "start new thread"  #: in the words of the error when the system has no thread left
 Tell = Callable[[dict[str, Any]], object]
 
 
@@ -57,15 +58,29 @@ def made_of(source: str, name: str) -> Callable[[socket.socket], Any]:
 
 
 def run_strategy(serve: Callable[[socket.socket], Any], listener: socket.socket, tell: Tell) -> None:
-    """Serve; the first error in one of its threads, or tasks, is told and ends nothing."""
+    """Serve; the first error in one of its threads, or tasks, is told and ends nothing.
+
+    That the system has no thread left is told, too, whatever was before: a strategy may well go on without it.
+    """
     told: list[str] = []
+    start_thread = threading.Thread.start
 
     def note(problem: BaseException | None) -> None:
         if problem is not None and not told:
             told.append(in_words(problem))
             tell({"complaint": told[0]})
 
+    def start(self: threading.Thread) -> None:
+        try:
+            start_thread(self)
+        except RuntimeError as problem:
+            if NO_THREAD in str(problem) and NO_THREAD not in "".join(told):
+                told.clear()
+                note(RuntimeError(str(problem)))  # without a line: it would be one of the module threading
+            raise
+
     threading.excepthook = lambda args: note(args.exc_value)
+    threading.Thread.start = start  # type: ignore[method-assign]
 
     async def in_a_loop() -> None:
         listener.setblocking(False)
@@ -97,4 +112,6 @@ def run_program(command: list[str], tell: Tell) -> None:
             last = b"nothing more"
         elif line.strip():
             last = line.strip()[:200]
-    tell({"ended": f"with status {program.wait()}; the last it said was: {last.decode(errors='replace')}"})
+    status = program.wait()
+    words = f"with status {status}; the last it said was: {last.decode(errors='replace')}"
+    tell({"ended": words, "killed": status == KILLED})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +14,11 @@ from typing import Any
 import psutil
 
 from helpers.programs import compile_c
-from helpers.racing.apart import Apart, Gone, Silent
+from helpers.racing.apart import Apart, Failed, Gone, Silent
 from helpers.racing.packing import PackError, pack
 
 Strategy = Callable[[Any], Any] | str | Path
+BY_THE_SYSTEM = "the system killed the server's process, as it does when memory runs out"
 START = 30.0  #: seconds that a server may take until it listens
 
 
@@ -34,11 +36,14 @@ def contestants(strategies: Strategy | Iterable[Strategy] | Mapping[str, Strateg
 
     A strategy is a function of a listener (or an `async def`), the name of one in `helpers.strategies`, or the path of
     a program, C source (`.c`), which is compiled, or a Python script: started as `program 0`, it prints its port.
-    ValueError: a name is unknown, or two have the same; PackError (a TypeError): a function can't go to a process.
+    ValueError: a name is unknown, or two have the same; PackError (a TypeError): this is no strategy, or a function
+    that can't go to a process.
     """
     if isinstance(strategies, Mapping):
+        if wrong := [name for name in strategies if not isinstance(name, str)]:
+            raise TypeError(f"in a dict {{name: strategy}} the names are strings, and {wrong[0]!r} is none")
         found = [contestant(strategy, name) for name, strategy in strategies.items()]
-    elif callable(strategies) or isinstance(strategies, (str, Path)):
+    elif callable(strategies) or isinstance(strategies, (str, Path)) or not isinstance(strategies, Iterable):
         found = [contestant(strategies)]
     else:
         found = [contestant(strategy) for strategy in strategies]
@@ -62,6 +67,9 @@ def contestant(strategy: Strategy, name: str = "") -> Contestant:
         name, strategy = name or strategy, known[strategy]
     if not callable(strategy):
         raise PackError(f"{strategy!r} is no strategy: give a function of a listener, a name, or the path of a program")
+    if inspect.isgeneratorfunction(strategy) or inspect.isasyncgenfunction(strategy):
+        words = getattr(strategy, "__name__", "this")
+        raise PackError(f"{words} is a generator function, for it has a yield in it: called, it would serve nobody")
     source, called = pack(strategy)
     return Contestant(name or called, {"source": source, "name": called, "path": [path or "." for path in sys.path]})
 
@@ -103,6 +111,7 @@ class Server(Apart):
         self.address: dict[str, Any] = {}
         self.descriptors: int | None = None
         self.complaint = self._ended = ""
+        self.killed = False  #: has the system ended it, as it does when memory runs out?
         self._process_of_it: psutil.Process | None = None
         try:
             self.give(contestant.job | {"cpus": cpus})
@@ -116,7 +125,7 @@ class Server(Apart):
             try:
                 self._take(self.hear(START))
             except Gone as problem:
-                self._ended = self._ended or str(problem)
+                self._is_gone(problem, str(problem))
                 return False
             if self._ended:
                 return False
@@ -128,6 +137,13 @@ class Server(Apart):
             self._process_of_it = psutil.Process(told["pid"])
         self.complaint = told.get("complaint", self.complaint)
         self._ended = told.get("ended", self._ended)
+        if told.get("killed"):
+            self.killed, self._ended = True, BY_THE_SYSTEM
+
+    def _is_gone(self, problem: Gone, words: str) -> None:
+        """It has ended, and told no more."""
+        self.killed = not isinstance(problem, (Failed, Silent)) and self.was_killed()
+        self._ended = BY_THE_SYSTEM if self.killed else words
 
     def problem(self, patience: float = 0.0) -> str:
         """What ended it, in words; "" while it runs.  It is given some seconds to say so."""
@@ -136,8 +152,8 @@ class Server(Apart):
                 self._take(self.hear(patience))
         except Silent:
             return ""
-        except Gone:
-            self._ended = "its process is gone"
+        except Gone as problem:
+            self._is_gone(problem, "its process is gone")
         return f"ended: {self._ended}"
 
     def wrong(self, seen: str) -> str:

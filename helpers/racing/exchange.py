@@ -21,7 +21,19 @@ LIMITS = {
     errno.EMFILE: "descriptors", errno.ENFILE: "descriptors of all processes", errno.ENOMEM: "memory",
     errno.ENOBUFS: "memory",
 }  # fmt: skip
+HOW_TO_RAISE = {
+    "descriptors": "run `ulimit -n {more}` in the terminal that starts the course; where that is refused, root raises "
+    "the hard limit in /etc/security/limits.conf (macOS: `sudo launchctl limit maxfiles {more} {more}`)",
+    "descriptors of all processes": "root raises it by `sysctl fs.file-max={more}` (macOS: kern.maxfiles)",
+    "ports": "root makes their range wider, `sysctl net.ipv4.ip_local_port_range='1024 65535'` (macOS: "
+    "net.inet.ip.portrange.first), or callers dial from more addresses, as here on Linux",
+    "memory": "close other programs, or give the container more memory",
+    "sockets of select()": "select(), which is all that the system has, looks at 512 at once: let fewer callers call",
+    "threads": "`ulimit -u` allows more, and where the course runs in a container its pids limit; "
+    "each thread wants memory for a stack, too",
+}
 LATE_CHOICE = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  #: Linux: the port is chosen at connect(), see ip(7)
+SELECT = 512  #: so many sockets at most select() looks at on Windows, where Python's selectors have nothing else
 clock = time.perf_counter
 
 
@@ -79,6 +91,9 @@ class Exchange:
 
     def dial(self, caller: Caller) -> None:
         """Begin a call, and wait for nothing; Limit: the machine has no more descriptors, ports or memory."""
+        by_select = issubclass(selectors.DefaultSelector, selectors.SelectSelector)
+        if by_select and len(self.selector.get_map()) >= SELECT:
+            raise Limit("sockets of select()")
         try:
             sock = socket.socket()
         except OSError as problem:

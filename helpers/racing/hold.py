@@ -11,7 +11,8 @@ from textwrap import wrap
 from typing import Any
 
 from helpers.racing.apart import Apart, none_left
-from helpers.racing.contestants import Server, Strategy, contestants
+from helpers.racing.contestants import BY_THE_SYSTEM, Server, Strategy, contestants
+from helpers.racing.exchange import HOW_TO_RAISE
 from helpers.racing.progress import progress
 from helpers.racing.race import layout, quick
 from helpers.racing.race_result import size_of
@@ -19,16 +20,6 @@ from helpers.racing.race_result import size_of
 PATIENCE = 3.0  #: seconds in which nobody is greeted: then no more is to come
 TO_ANSWER = 10.0  #: seconds in which nobody is answered, of those who were greeted
 LONGEST = 120.0  #: seconds that each part may take
-HOW_TO_RAISE = {
-    "descriptors": "run `ulimit -n {more}` in the terminal that starts the course; where that is refused, root raises "
-    "the hard limit in /etc/security/limits.conf (macOS: `sudo launchctl limit maxfiles {more} {more}`)",
-    "descriptors of all processes": "root raises it by `sysctl fs.file-max={more}` (macOS: kern.maxfiles)",
-    "ports": "root makes their range wider, `sysctl net.ipv4.ip_local_port_range='1024 65535'` (macOS: "
-    "net.inet.ip.portrange.first), or callers dial from more addresses, as here on Linux",
-    "memory": "close other programs, or give the container more memory",
-    "threads": "`ulimit -u` allows more, and where the course runs in a container its pids limit; "
-    "each thread wants memory for a stack, too",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +27,10 @@ class HoldResult:
     """The result of `hold()`.
 
     `held` callers stood on the line at once, of `wanted`, and `answered` of them had a line of theirs answered.
-    `seconds` is the time to dial and greet them, `speaking` that to exchange the lines.  `memory` is the bytes of the
-    server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors", "descriptors of all
-    processes", "ports", "memory", "threads" or "the strategy"; `why` says it in words, and how to raise it.
+    `seconds` is the time until the last was greeted, `speaking` that until the last was answered.  `memory` is the
+    bytes of the server for each (None: not known).  `limit` is what stopped it ("": nothing did): "descriptors",
+    "descriptors of all processes", "ports", "memory", "threads", "sockets of select()" (Windows) or "the strategy";
+    `why` says it in words, and how to raise it.
     """
 
     strategy: str
@@ -72,7 +64,9 @@ def hold(strategy: Strategy, callers: int = 10_000) -> HoldResult:
     """
     if not isinstance(callers, int) or not 2 <= callers <= 50_000:
         raise ValueError("callers: a whole number from 2 to 50,000")
-    (one,) = contestants([strategy])
+    one, *others = contestants(strategy)
+    if others:
+        raise TypeError("hold tries one strategy at a time: call it for each, as in hold(selector_loop)")
     if one.why_not:
         raise ValueError(f"{one.name} can't be tried: {one.why_not}")
     callers, patience = (min(callers, 200), PATIENCE / 6) if quick() else (callers, PATIENCE)
@@ -125,10 +119,14 @@ def _stopped_by(
         met = f"the callers' process may open {files:,} files" if files and "descr" in limit else "the callers met it"
         how = HOW_TO_RAISE.get(limit, "").format(more=more)
         return limit, f"{met}: {how}" + (f"; the server {said}" if said else "")
+    if server.killed:
+        return "memory", f"{BY_THE_SYSTEM}: {HOW_TO_RAISE['memory']}"
     if "start new thread" in said or "start a thread" in said:
         return "threads", f"the server had {threads:,} of them: {HOW_TO_RAISE['threads']}"
     if "MemoryError" in said or "Cannot allocate memory" in said:
         return "memory", f"the server met it: {HOW_TO_RAISE['memory']}"
+    if "too many file descriptors in select" in said:
+        return "sockets of select()", f"the server met it: {HOW_TO_RAISE['sockets of select()']}"
     may_open = server.may_open()
     few = may_open is not None and open_files >= may_open - 8
     if few or "Too many open files" in said:

@@ -161,7 +161,7 @@ class Hold(Exchange):
         self.problem = ""
 
     def dial_all(self, patience: float, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Dial, until all are greeted, a limit is met, or nobody was for `patience` seconds."""
+        """Dial, until all are greeted, a limit is met, or nobody was for `patience` seconds, which are not counted."""
         limit = ""
         began = last = told = clock()
         while (self.undialled or self.in_line) and clock() - last < patience:
@@ -183,11 +183,10 @@ class Hold(Exchange):
             if clock() - told > 0.1:
                 told = clock()
                 tell({"progress": len(self.held)})
-        took = clock() - began
         for caller in self.callers:
             if caller.expected is None:
                 self.hang_up(caller)  # it is in line yet, and not to be greeted while the others speak
-        return {"held": len(self.held), "limit": limit, "problem": self.problem, "seconds": took}
+        return {"held": len(self.held), "limit": limit, "problem": self.problem, "seconds": last - began}
 
     def heard(self, patience: float) -> Iterator[tuple[Caller, bool]]:
         """Of those listened to, who has heard what it should, and who (False) has not: its call is ended."""
@@ -202,7 +201,7 @@ class Hold(Exchange):
                 yield key.data, False
 
     def speak_all(self, patience: float) -> dict[str, Any]:
-        """Each of those held says a line, and hears the answer."""
+        """Each of those held says a line, and hears the answer; `seconds` until the last one heard it."""
         silent, waiting, answered = deque(self.held), 0, 0
         began = last = clock()
         while (silent or waiting) and clock() - last < patience:
@@ -220,7 +219,7 @@ class Hold(Exchange):
                 last = clock()
                 waiting -= 1
                 answered += heard
-        return {"answered": answered, "problem": self.problem, "seconds": clock() - began}
+        return {"answered": answered, "problem": self.problem, "seconds": last - began}
 
     def drop(self) -> None:
         """End all calls by a reset: after an orderly end as many sockets would stand in TIME_WAIT, for a minute."""

@@ -18,8 +18,10 @@ import pickle
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+from helpers.notebook import current_shell
 
 RECORDED = {"helpers.recorded_socket": "socket", "helpers.recorded_select": "select"}
 READS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
@@ -63,7 +65,12 @@ class _Packed:
         elif isinstance(value, (FunctionType, BuiltinFunctionType, type)) and _is_importable(value):
             self.lines.append(f"from {_module(value)} import {value.__qualname__} as {name}")
         elif isinstance(value, (FunctionType, type)):
-            self.define(name, value)
+            self.define(name, value, user)
+        elif isinstance(value, MethodType) and "__main__" in (type(value.__self__).__module__, value.__module__):
+            raise PackError(
+                f"{value.__qualname__} is a method of an object of the notebook, and that can't go to the server's "
+                "process: give a function that makes the object, and calls its method"
+            )
         else:
             self.lines.append(self.copied(name, value, user))
 
@@ -72,29 +79,39 @@ class _Packed:
         if self.has.setdefault(name, value) is not value:
             raise PackError(f"two different things are called {name} in what this function uses: rename one")
 
-    def define(self, name: str, value: FunctionType | type) -> None:
+    def define(self, name: str, value: FunctionType | type, user: Any) -> None:
         """Add the source of a function or a class of the notebook, after all that it uses."""
-        source = textwrap.dedent(_source(value))
+        own = [inspect.unwrap(value)] if isinstance(value, FunctionType) else list(_methods(value))
+        known = vars(sys.modules["__main__"]) | getattr(user, "__globals__", {})
+        found = _source(value) if isinstance(value, FunctionType) else _class_source(value, own, _cells(user), name)
+        if not found:
+            raise PackError(
+                f"the source of {value.__qualname__} can't be found: write it in a cell, with def or class "
+                "(and not below %%time, or its like: IPython keeps no text of that)"
+            )
+        source = textwrap.dedent(found)
         try:
             code = compile(source, "<packed>", "exec", dont_inherit=True)
             first = ast.parse(source).body[0]
         except SyntaxError as problem:
             raise PackError(f"{name} can't stand alone: {problem.msg}") from None
-        if not isinstance(first, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if not (bound := _bound(first)) or (isinstance(first, ast.Assign) and isinstance(value, FunctionType)):
             raise PackError(f"{name} has no name of its own: write it with def")
-        parts = vars(value).values() if isinstance(value, type) else [value]
-        reads = dict.fromkeys(_reads(code))
-        for function in (part for part in parts if isinstance(part, FunctionType)):
-            inner = inspect.unwrap(function)
-            values = inner.__globals__ | _closure(inner)
-            for read in reads:
-                if read in values and read != first.name:
-                    self.add(read, values[read], inner)
-                    self.add_submodules(values[read], code)
+        for inner in own:
+            self.uses(code, inner.__globals__ | _closure(inner), bound, inner)
+        if not own:
+            self.uses(code, known, bound, user)
         self.lines.append(source.rstrip())
-        if first.name != name:
-            self.claim(first.name, value)
-            self.lines.append(f"{name} = {first.name}")
+        if bound != name:
+            self.claim(bound, value)
+            self.lines.append(f"{name} = {bound}")
+
+    def uses(self, code: CodeType, values: dict[str, Any], defined: str, user: Any) -> None:
+        """Bind the names that this code reads, but for the one that it defines, and what every module has."""
+        for read in dict.fromkeys(_reads(code)):
+            if read in values and read not in (defined, "__name__", "__annotations__"):
+                self.add(read, values[read], user)
+                self.add_submodules(values[read], code)
 
     def add_submodules(self, module: Any, code: CodeType) -> None:
         """`concurrent.futures` is there only where it was imported."""
@@ -110,10 +127,9 @@ class _Packed:
         try:
             data = pickle.dumps(value)
         except Exception as problem:  # whatever an object of somebody's raises
-            if (line := _statement(name, user)) and not hasattr(value, "fileno"):
-                for read in _reads(compile(line, "<packed>", "exec", dont_inherit=True)):
-                    if read in user.__globals__:
-                        self.add(read, user.__globals__[read], user)
+            line = _statement(name, user.__code__.co_filename) if user else ""
+            if line and not hasattr(value, "fileno"):
+                self.uses(compile(line, "<packed>", "exec", dont_inherit=True), user.__globals__, name, user)
                 return line
             raise PackError(
                 f"{name} is a {type(value).__name__}, and can't be sent to the server's process ({problem}): "
@@ -171,31 +187,85 @@ def _reads(code: CodeType) -> Iterator[str]:
             yield from _reads(step.argval)
 
 
-def _source(value: FunctionType | type) -> str:
-    """The source of a function, or of a class, made in a cell or in a file."""
-    try:
-        if isinstance(value, FunctionType):
-            return inspect.getsource(value)
-        method = next(f for f in vars(value).values() if isinstance(f, FunctionType))
-        text = "".join(linecache.getlines(method.__code__.co_filename))
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ClassDef) and node.name == value.__name__:
-                if node.lineno <= method.__code__.co_firstlineno <= (node.end_lineno or 0):
-                    first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
-                    return "\n".join(text.split("\n")[first - 1 : node.end_lineno])
-    except (OSError, TypeError, StopIteration, SyntaxError):
-        pass
-    raise PackError(f"the source of {value.__qualname__} can't be found: write it in a cell, with def or class")
+def _methods(value: type) -> Iterator[FunctionType]:
+    """The functions that a class was written with; not those that a decorator, or its kind of class, made for it."""
+    for part in vars(value).values():
+        part = getattr(part, "fget", None) or getattr(part, "__func__", part)
+        if isinstance(part, FunctionType):
+            inner = inspect.unwrap(part)
+            if inner.__module__ == value.__module__ and linecache.getlines(inner.__code__.co_filename):
+                yield inner
 
 
-def _statement(name: str, user: Any) -> str:
-    """The line of the user's own cell, or file, that binds this name at top level; "" if there is none."""
-    text = "".join(linecache.getlines(user.__code__.co_filename)) if user else ""
+def _source(value: FunctionType) -> str:
+    """The source of a function made in a cell or in a file; "": it is not found."""
     try:
-        body = ast.parse(text).body
-    except SyntaxError:  # a cell may hold what only IPython understands
+        return inspect.getsource(value)
+    except (OSError, TypeError):
         return ""
-    for node in reversed(body):
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+
+
+def _class_source(value: type, own: list[FunctionType], cells: list[str], name: str) -> str:
+    """The source of a class that is read by this name, and has these methods of its `own`; "": it is not found.
+
+    A class without methods, or a namedtuple, does not know where it was made: it is looked for in all cells.
+    """
+    for method in own:
+        text, line = _text(method.__code__.co_filename), method.__code__.co_firstlineno
+        for node in ast.walk(_parsed(text)):
+            if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                first = _first(node)
+                if first <= line <= (node.end_lineno or 0):
+                    return "\n".join(text.split("\n")[first - 1 : node.end_lineno])
+    for text in map(_text, () if own else dict.fromkeys(cells)):
+        for node in reversed(_parsed(text).body):
+            if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                first = _first(node)
+                if vars(value).get("__firstlineno__", first) == first:  # Python 3.13 knows it
+                    return "\n".join(text.split("\n")[first - 1 : node.end_lineno])
+            elif isinstance(node, ast.Assign) and _bound(node) in (name, value.__name__):
+                return ast.unparse(node)
+    return ""
+
+
+def _first(node: ast.ClassDef) -> int:
+    return min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
+
+
+def _bound(node: ast.stmt) -> str:
+    """The one name that a statement binds; "": it binds none, or several."""
+    if isinstance(node, ast.Assign):
+        return node.targets[0].id if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name) else ""
+    return node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else ""
+
+
+def _cells(user: Any) -> list[str]:
+    """The files where a name of this function's may have been made: the cells, those that ran last first, and its own.
+
+    Of a cell `linecache` has the text and no time of a file.
+    """
+    cells = [file for file, entry in linecache.cache.items() if len(entry) == 4 and entry[1] is None][::-1]
+    numbers = getattr(getattr(current_shell(), "compile", None), "_filename_map", {})  # a cell may run again
+    cells.sort(key=lambda file: numbers.get(file, 0), reverse=True)
+    return cells + ([user.__code__.co_filename] if user else [])
+
+
+def _text(file: str) -> str:
+    """The text of a cell or a file; the line `%%server` of a cell is left blank."""
+    text = "".join(linecache.getlines(file))
+    return "\n" + text.partition("\n")[2] if text.startswith("%%") else text
+
+
+def _parsed(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError:  # a cell may hold what only IPython understands
+        return ast.Module([], [])
+
+
+def _statement(name: str, file: str) -> str:
+    """The line of a cell, or of a file, that binds this name at top level; "" if there is none."""
+    for node in reversed(_parsed(_text(file)).body):
+        if isinstance(node, ast.Assign) and _bound(node) == name:
             return ast.unparse(node)
     return ""

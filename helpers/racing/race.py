@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from helpers.racing.apart import Apart, none_left
 from helpers.racing.contestants import Contestant, Server, Strategy, contestants
+from helpers.racing.exchange import HOW_TO_RAISE
 from helpers.racing.progress import progress
 from helpers.racing.race_result import RaceResult
 
@@ -58,9 +60,10 @@ def race(
     An interrupt (■) ends it, and all its processes, within a second.  COURSE_QUICK=1 in the environment makes it short:
     the fewest and the most callers alone, 10 at most, one round of 0.01 seconds.
     """
-    counts = sorted({callers} if isinstance(callers, int) else set(callers))
-    if not counts or not all(isinstance(n, int) and 1 <= n <= 1000 for n in counts):
-        raise ValueError("callers: whole numbers from 1 to 1,000; for more of them there is hold(strategy, callers=…)")
+    counts = _counts(callers)
+    whole = isinstance(rounds, int) and isinstance(lines, (int, NoneType))
+    if not whole or not all(isinstance(n, (int, float)) for n in (seconds, pause)):
+        raise TypeError("seconds: and pause: are numbers, rounds: and lines: whole ones")
     if not 0.01 <= seconds <= 10 or not 1 <= rounds <= 15 or not 0 <= pause <= 0.5 or (lines is not None and lines < 1):
         raise ValueError("seconds: from 0.01 to 10; rounds: from 1 to 15; lines: from 1; pause: from 0 to 0.5")
     found = contestants(strategies)
@@ -74,6 +77,17 @@ def race(
         times |= {"warm": WARM / 5, "newcomers": NEW / 2}
     how = {"how_long": times, "lines": lines, "pause": pause}
     return _Race(found, counts, rounds, how).run()
+
+
+def _counts(callers: Any) -> list[int]:
+    """The numbers of callers, in order; ValueError, TypeError: these are none."""
+    several = callers if isinstance(callers, Iterable) and not isinstance(callers, str) else [callers]
+    counts = list(several)
+    if any(callable(n) or isinstance(n, (str, Path)) for n in counts):
+        raise TypeError("callers: numbers; give several strategies in a list: race([one_at_a_time, selector_loop])")
+    if not counts or not all(isinstance(n, int) and 1 <= n <= 1000 for n in counts):
+        raise ValueError("callers: whole numbers from 1 to 1,000; for more of them there is hold(strategy, callers=…)")
+    return sorted(set(counts))
 
 
 class _Race:
@@ -133,8 +147,9 @@ class _Race:
         cpu = server.cpu()
         talk = {"do": "talk", **server.address, "callers": callers, **self.how}
         told = load.ask(talk, PATIENCE + self.how["how_long"]["seconds"])
-        if told.pop("limit"):
-            raise OSError(f"the load generator can't open {callers:,} sockets: run `ulimit -n 4096` and start again")
+        if limit := told.pop("limit"):
+            how = HOW_TO_RAISE.get(limit, "try it with fewer callers").format(more=4096)
+            raise OSError(f"the load generator can't open {callers:,} sockets, stopped by {limit}: {how}")
         cpu = 0.0 if server.name in self.uncounted else server.cpu() - cpu
         wrong = told.pop("problem")
         if not wrong and not told["answers"]:
