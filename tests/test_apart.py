@@ -15,7 +15,7 @@ from timing import SOON, took
 
 from helpers.racing import apart
 from helpers.racing.apart import Apart, Gone, Silent, none_left
-from helpers.racing.contestants import Server, contestant
+from helpers.racing.contestants import BY_THE_SYSTEM, Server, contestant
 
 START = {"do": "start", "cpus": []}
 
@@ -90,6 +90,19 @@ def test_a_server_ends_with_its_children(subject):
         while subject is subjects.with_a_child and len(family) < 2:
             family += [child.pid for child in psutil.Process(server.pid).children(recursive=True)]
     assert gone(family)
+
+
+def test_a_server_that_is_killed_leaves_no_children():
+    if not hasattr(os, "killpg"):
+        pytest.skip("this system has no groups of processes")
+    with Server(contestant(subjects.with_a_child), []) as server:
+        assert server.ready()
+        children = []
+        while not children:
+            children = [child.pid for child in psutil.Process(server.pid).children()]
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.problem(30) == f"ended: {BY_THE_SYSTEM}" and server.killed
+    assert gone(children)
 
 
 class Interrupted(Thread):

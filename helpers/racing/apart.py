@@ -109,13 +109,19 @@ class Apart:
             return self._process.wait(1.0) == KILLED and not self._struck  # its pipe may be closed a moment before
         except subprocess.TimeoutExpired:
             return False
+        finally:
+            if self._process.returncode is not None:  # `strike` does not know its group any more
+                self._kill_all()
 
     def strike(self) -> None:
         """End the process, and what it has started, where the system can do that at once; wait for nothing."""
+        if self._process.returncode is None:  # not waited for yet, it still has its number, and its group
+            self._struck = True
+            self._kill_all()
+
+    def _kill_all(self) -> None:
         try:
-            # not waited for yet, it still has its number, and its group
-            if hasattr(os, "killpg") and self._process.returncode is None:
-                self._struck = True
+            if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # nobody is left in it (macOS says the second)
             pass
