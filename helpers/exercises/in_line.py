@@ -29,7 +29,7 @@ class LineListener(socket.socket):
     """A listener whose accept() raises `trouble` once, when it has given `after` calls: rare, and real.
 
     One that `hands_on` gives, as on BSD, sockets that do not block where it does not itself.
-    `waited`: has an accept() waited for a caller?  `in_vain`: when an accept() ended, and nobody had come.
+    `waited`: has an accept() waited for a caller?  `in_vain`: until when each accept() would wait that met nobody.
     """
 
     trouble: OSError | None = None
@@ -41,10 +41,11 @@ class LineListener(socket.socket):
         if self.trouble is not None and self.given >= self.after:
             trouble, self.trouble = self.trouble, None
             raise trouble
+        until = time.monotonic() + (self.gettimeout() or 0)
         try:
             call = super().accept()
         except (BlockingIOError, TimeoutError):
-            self.in_vain += (time.monotonic(),)
+            self.in_vain += (until,)
             raise
         self.given += 1
         if self.hands_on and self.gettimeout() == 0:

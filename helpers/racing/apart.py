@@ -257,7 +257,7 @@ def main(name: str, life: float) -> None:
     said, silence = os.fdopen(os.dup(1), "wb", buffering=0), os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # whatever a server prints is not shown, and does not stand between the answers
     os.dup2(silence, 2)
-    # jobs come elsewhere than by sys.stdin: a child of multiprocessing closes that, and would wait for who reads it
+    # jobs come elsewhere than by sys.stdin: a forked child of Python's closes that, and would wait for who reads it
     come, nothing = os.fdopen(os.dup(0), "rb"), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     late = threading.Timer(life, leave)
