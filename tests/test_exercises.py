@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import inspect
@@ -16,6 +17,7 @@ import helpers.exercises
 from helpers import recorded_socket
 from helpers.exercises import trial
 from helpers.exercises.exercise import Exercise, Outcome
+from helpers.recorder import recorder
 
 # answers leave sockets open, on purpose or not, and Python warns of it: that is what the checks tell them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -129,6 +131,24 @@ def test_an_answer_that_only_begins_when_it_is_awaited_is_told_so():
 def test_a_slip_is_told_without_what_it_led_to():
     outcome = EXERCISES["6a"].check(lambda connection, timeout=2.0: connection.shutdown(SHUT_WR))  # noqa: F821
     assert outcome.message.endswith("raised NameError: name 'SHUT_WR' is not defined.")
+
+
+@pytest.mark.parametrize("name", [name for name in EXERCISES if name[0] in "2478" or name == "10a"])
+def test_an_interrupt_as_an_answer_begins(name, monkeypatch):
+    """The record is the lesson's again, and so is what Python does with an error in a thread."""
+    begin = threading.Thread.start
+
+    def begin_and_interrupt(thread):
+        begin(thread)
+        if thread.name == "your function":
+            raise KeyboardInterrupt
+
+    before = recorder.recording, builtins.input, threading.excepthook, set(recorder.sockets)
+    monkeypatch.setattr(threading.Thread, "start", begin_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        EXERCISES[name].check(EXERCISES[name].reference)
+    assert (recorder.recording, builtins.input, threading.excepthook) == before[:3]
+    assert not [sock for sock in recorder.sockets if sock.fileno() >= 0 and sock not in before[3]]
 
 
 def test_the_default_time_out_is_put_back():

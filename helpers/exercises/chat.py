@@ -76,7 +76,11 @@ class Room:
     def __enter__(self) -> Room:
         if inspect.iscoroutinefunction(self.answer):
             self.listener._be_patient(0.0)
-        self.trial.__enter__()
+        try:
+            self.trial.__enter__()
+        except BaseException as problem:  # ■ may come at any line
+            self.__exit__(type(problem), problem, None)
+            raise
         return self
 
     def __exit__(self, kind: Any, problem: Any, traceback: Any) -> None:

@@ -94,7 +94,8 @@ class Case:
 
     def start(self) -> Trial:
         """Begin the trial; what the answer took stays open until the case is over."""
-        return self.left.enter_context(self.trial)
+        self.left.push(self.trial)  # before it begins: ■ may come at any line
+        return self.trial.__enter__()
 
     def must_take_all(self, gone: tuple[int, ...] = ()) -> None:
         """Begin the trial with those who have dialled: NotYet if they are not what the answer returns."""

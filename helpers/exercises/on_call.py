@@ -86,11 +86,27 @@ class OnCall:
         self.failed: list[threading.ExceptHookArgs] = []  # of its own threads, in the order in which they failed
 
     def __enter__(self) -> Self:
-        threading.excepthook = self._note
-        self.trial.__enter__()
+        try:
+            threading.excepthook = self._note
+            self.trial.__enter__()
+        except BaseException as problem:  # ■ may come at any line
+            self.__exit__(type(problem))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *problem: object) -> None:
+        try:
+            self._end()
+        finally:  # (■ may come at any line)
+            force_close(self.listener)
+            self.trial.__exit__(NotYet)
+            threading.excepthook = self._hook
+        if kind is None:  # it is right all the same: told as Python tells it
+            for args in self.failed:
+                self._hook(args)
+
+    def _end(self) -> None:
+        """End its callers and its threads, wherever they wait."""
         self._lines.close()
         mine = {self.trial._thread}
         gate.until(lambda: not self._threads() - mine, 0.05)  # its callers are gone, and so are their threads
@@ -107,12 +123,6 @@ class OnCall:
             if sock.end.peer is not None and sock.end.local == self.address:
                 force_close(sock)
         gate.until(lambda: not self._threads() - mine, LAST)
-        force_close(self.listener)
-        self.trial.__exit__(NotYet)
-        threading.excepthook = self._hook
-        if kind is None:  # it is right all the same: told as Python tells it
-            for args in self.failed:
-                self._hook(args)
 
     def _note(self, args: threading.ExceptHookArgs) -> None:
         if args.thread in self._before or issubclass(args.exc_type, SystemExit):

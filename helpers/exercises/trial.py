@@ -48,17 +48,19 @@ class Trial:
         self.actor.keeps_log = True
         self.recording = Recording()
         self._ended = threading.Event()
-        self._before = recorder.recording
+        self._before, self._input, self._default = recorder.recording, builtins.input, socket.getdefaulttimeout()
         self._thread = threading.Thread(target=self._run, name="your function", daemon=True)
         self.actor.alive = self._thread.is_alive  # (its number is another's after that)
         Trial.latest = self
 
     def __enter__(self) -> Trial:
         route_output()
-        recorder.recording = self.recording
-        self._input, builtins.input = builtins.input, self._refuse_input
-        self._default = socket.getdefaulttimeout()
-        self._thread.start()
+        try:
+            recorder.recording, builtins.input = self.recording, self._refuse_input
+            self._thread.start()
+        except BaseException as problem:  # ■ may come at any line, and the `with` has not begun
+            self.__exit__(type(problem))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
