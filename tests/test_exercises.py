@@ -7,6 +7,7 @@ import gc
 import importlib
 import inspect
 import threading
+import time
 from pathlib import Path
 
 import nbformat
@@ -149,6 +150,13 @@ def test_an_interrupt_as_an_answer_begins(name, monkeypatch):
         EXERCISES[name].check(EXERCISES[name].reference)
     assert (recorder.recording, builtins.input, threading.excepthook) == before[:3]
     assert not [sock for sock in recorder.sockets if sock.fileno() >= 0 and sock not in before[3]]
+
+
+def test_who_asks_ten_times_a_second_is_told_also_where_it_begins_late(monkeypatch):
+    answer = next(answer for answer, _ in WRONG["4b"] if answer.__name__ == "asks_ten_times_a_second")
+    run = trial.Trial._run
+    monkeypatch.setattr(trial.Trial, "_run", lambda self: (time.sleep(0.2), run(self)))
+    assert "let accept() wait, with a time-out" in str(EXERCISES["4b"].check(answer))
 
 
 def test_the_default_time_out_is_put_back():

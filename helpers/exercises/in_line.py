@@ -29,23 +29,24 @@ class LineListener(socket.socket):
     """A listener whose accept() raises `trouble` once, when it has given `after` calls: rare, and real.
 
     One that `hands_on` gives, as on BSD, sockets that do not block where it does not itself.
-    `waited`: has an accept() waited for a caller?  `in_vain`: until when each accept() would wait that met nobody.
+    `waited`: has an accept() waited for a caller?  `in_vain`: from when until when each accept() would wait that met
+    nobody.
     """
 
     trouble: OSError | None = None
     after = given = 0
     hands_on = waited = False
-    in_vain: tuple[float, ...] = ()
+    in_vain: tuple[tuple[float, float], ...] = ()
 
     def accept(self) -> tuple[socket.socket, Any]:
         if self.trouble is not None and self.given >= self.after:
             trouble, self.trouble = self.trouble, None
             raise trouble
-        until = time.monotonic() + (self.gettimeout() or 0)
+        began = time.monotonic()
         try:
             call = super().accept()
         except (BlockingIOError, TimeoutError):
-            self.in_vain += (until,)
+            self.in_vain += ((began, began + (self.gettimeout() or 0)),)
             raise
         self.given += 1
         if self.hands_on and self.gettimeout() == 0:
