@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from textwrap import dedent
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from helpers import Stage, select, socket
-from helpers.gate import gate
+from helpers.gate import Ended, gate
 
 settings.register_profile("course", deadline=None)  # how fast an example is, is no test here
 settings.load_profile("course")
@@ -63,3 +64,12 @@ def threads_may_exit() -> Iterator[None]:
     threading.excepthook = lambda args: None if args.exc_type is SystemExit else told(args)
     yield
     threading.excepthook = told
+
+
+@pytest.fixture(autouse=True)
+def endings_may_come_at_any_line() -> Iterator[None]:
+    """Also in a finalizer, or in hypothesis's callback of the garbage collector: Python drops it there, and says so."""
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda args: None if isinstance(args.exc_value, (Ended, SystemExit)) else told(args)
+    yield
+    sys.unraisablehook = told
